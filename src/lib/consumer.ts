@@ -1,0 +1,73 @@
+/**
+ * What a consumer is: a name, the events it hears, the events it may answer with, and one function. Reading,
+ * acknowledging, retrying, reclaiming and fencing are the runtime's (`runtime/`); a consumer never does any of it.
+ */
+import type { Logger } from 'pino';
+import type { EventType, GroupName, NewEvent, StoredEvent } from './events.js';
+
+export type Context = {
+  /** Aborted when the worker must let go: claim lost, or the grace of a shutdown is over. Pass it to every call. */
+  signal: AbortSignal;
+  log: Logger;
+  now: () => Date;
+  /** Reads an entry by its event id: how a stage refers to the webhook instead of carrying it on. */
+  read: (eventId: string) => Promise<StoredEvent | undefined>;
+};
+
+/** One event handed to a batch consumer, with what only the runtime knows of it. */
+export type Delivery<T extends EventType = EventType> = {
+  event: StoredEvent<T>;
+  /** 1 for the first attempt. */
+  attempt: number;
+};
+
+/** What became of one event of a batch: follow-on events, or the error it failed with. */
+export type Outcome<T extends EventType = EventType> = { events: NewEvent<T>[] } | { error: unknown };
+
+type Common<In extends EventType, Out extends EventType> = {
+  /** Also the name of the Redis consumer group. */
+  name: GroupName;
+  on: readonly In[];
+  emits: readonly Out[];
+};
+
+export type SingleConsumer<In extends EventType = EventType, Out extends EventType = EventType> = Common<In, Out> & {
+  /** Follow-on events; an empty list where there is nothing to do. Throw one of `errors.ts` to fail. */
+  handle: (event: StoredEvent<In>, context: Context) => Promise<NewEvent<Out>[]>;
+};
+
+export type BatchConsumer<In extends EventType = EventType, Out extends EventType = EventType> = Common<In, Out> & {
+  /** The most events that one call takes. */
+  batchMax: number;
+  /** One outcome per delivery, in the same order; a throw fails every event of the batch. */
+  handleBatch: (deliveries: readonly Delivery<In>[], context: Context) => Promise<Outcome<Out>[]>;
+};
+
+export type Consumer = SingleConsumer<any, any> | BatchConsumer<any, any>;
+
+/**
+ * `emits` alone fixes `Out`: without `NoInfer` TypeScript widens it with whatever `handle` returns, and an undeclared
+ * event would compile.
+ */
+export function defineConsumer<const In extends EventType, const Out extends EventType>(consumer: {
+  name: GroupName;
+  on: readonly In[];
+  emits: readonly Out[];
+  handle: (event: NoInfer<StoredEvent<In>>, context: Context) => Promise<NoInfer<NewEvent<Out>>[]>;
+}): SingleConsumer<In, Out> {
+  return consumer;
+}
+
+/** The batch form of `defineConsumer`. */
+export function defineBatchConsumer<const In extends EventType, const Out extends EventType>(consumer: {
+  name: GroupName;
+  on: readonly In[];
+  emits: readonly Out[];
+  batchMax: number;
+  handleBatch: (
+    deliveries: readonly NoInfer<Delivery<In>>[],
+    context: Context,
+  ) => Promise<NoInfer<Outcome<Out>>[]>;
+}): BatchConsumer<In, Out> {
+  return consumer;
+}

@@ -1,0 +1,89 @@
+/**
+ * How work fails, told apart at the edge where it happens. The runtime (`runtime/`) decides what becomes of each:
+ *
+ * | error            | meaning                                                     | what happens                          |
+ * | ---------------- | ----------------------------------------------------------- | ------------------------------------- |
+ * | `RetryableError` | this event may go through later                             | parked, costs one attempt             |
+ * | `OutageError`    | a provider is down, limited or misconfigured                | parked, the provider is paused        |
+ * | `TerminalError`  | no repetition can cure it                                   | `event.failed`                        |
+ * | anything else    | a bug or a surprise                                         | like `RetryableError`, code `unexpected` |
+ *
+ * Messages say what was asked and what came back. They are shown to people and stored, so they never hold a secret, a
+ * person's data or a provider's raw body.
+ */
+
+/** The outside systems that can be down. */
+export type Provider = 'gemini' | 'zoho' | 'slack';
+
+type ErrorDetails = {
+  cause?: unknown;
+  /** Machine-readable, snake_case, stable: it becomes `error.code` of `event.failed`. */
+  code: string;
+};
+
+/** This event may go through later: its own attempt is spent. */
+export class RetryableError extends Error {
+  override readonly name = 'RetryableError';
+  readonly code: string;
+  /** What the provider asked us to wait, in milliseconds, when it said so. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, { code, cause, retryAfterMs }: ErrorDetails & { retryAfterMs?: number | undefined }) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** `outage`: refused, timed out, 5xx, 429. `configuration`: token, scope, model; it takes a person to mend it. */
+export type OutageKind = 'outage' | 'configuration';
+
+/** The provider, not this event, is at fault: work that needs the provider waits and burns no attempt. */
+export class OutageError extends Error {
+  override readonly name = 'OutageError';
+  readonly code: string;
+  readonly provider: Provider;
+  readonly kind: OutageKind;
+  readonly retryAfterMs: number | undefined;
+  /** True when the provider may have done the work although no good answer came: look before a second try. */
+  readonly mayBeDone: boolean;
+
+  constructor(
+    message: string,
+    details: ErrorDetails & {
+      provider: Provider;
+      kind?: OutageKind;
+      retryAfterMs?: number | undefined;
+      mayBeDone?: boolean;
+    },
+  ) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = details.code;
+    this.provider = details.provider;
+    this.kind = details.kind ?? 'outage';
+    this.retryAfterMs = details.retryAfterMs;
+    this.mayBeDone = details.mayBeDone ?? false;
+  }
+}
+
+/** No repetition can cure it: bad input, refused content, a rule broken. */
+export class TerminalError extends Error {
+  override readonly name = 'TerminalError';
+  readonly code: string;
+
+  constructor(message: string, { code, cause }: ErrorDetails) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+}
+
+/** Not a failure: the work must wait (another worker holds the lead, an outage is not yet ten minutes old). Costs no attempt. */
+export class NotYetError extends Error {
+  override readonly name = 'NotYetError';
+  readonly delayMs: number;
+
+  constructor(reason: string, { delayMs }: { delayMs: number }) {
+    super(reason);
+    this.delayMs = delayMs;
+  }
+}
