@@ -3,6 +3,7 @@
  * acknowledging, retrying, reclaiming and fencing are the runtime's (`runtime/`); a consumer never does any of it.
  */
 import type { Logger } from 'pino';
+import type { Provider } from './errors.js';
 import type { EventType, GroupName, NewEvent, StoredEvent } from './events.js';
 
 export type Context = {
@@ -29,6 +30,8 @@ type Common<In extends EventType, Out extends EventType> = {
   name: GroupName;
   on: readonly In[];
   emits: readonly Out[];
+  /** The providers without which nothing can be done for this event: while one is paused the event waits for it. */
+  needs?: (event: StoredEvent<In>) => readonly Provider[];
 };
 
 export type SingleConsumer<In extends EventType = EventType, Out extends EventType = EventType> = Common<In, Out> & {
@@ -41,9 +44,14 @@ export type BatchConsumer<In extends EventType = EventType, Out extends EventTyp
   batchMax: number;
   /** One outcome per delivery, in the same order; a throw fails every event of the batch. */
   handleBatch: (deliveries: readonly Delivery<In>[], context: Context) => Promise<Outcome<Out>[]>;
+  /** Told which events of a batch are done and their follow-ons appended. May be missed: a crash comes in between. */
+  settled?: (events: readonly StoredEvent<In>[]) => Promise<void>;
 };
 
-export type Consumer = SingleConsumer<any, any> | BatchConsumer<any, any>;
+// biome-ignore lint/suspicious/noExplicitAny: consumers of different events stand in one list; each is checked where it is defined
+export type Consumer = SingleConsumer<any, any> | AnyBatchConsumer;
+// biome-ignore lint/suspicious/noExplicitAny: as above
+export type AnyBatchConsumer = BatchConsumer<any, any>;
 
 /**
  * `emits` alone fixes `Out`: without `NoInfer` TypeScript widens it with whatever `handle` returns, and an undeclared
@@ -53,6 +61,7 @@ export function defineConsumer<const In extends EventType, const Out extends Eve
   name: GroupName;
   on: readonly In[];
   emits: readonly Out[];
+  needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
   handle: (event: NoInfer<StoredEvent<In>>, context: Context) => Promise<NoInfer<NewEvent<Out>>[]>;
 }): SingleConsumer<In, Out> {
   return consumer;
@@ -63,11 +72,10 @@ export function defineBatchConsumer<const In extends EventType, const Out extend
   name: GroupName;
   on: readonly In[];
   emits: readonly Out[];
+  needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
   batchMax: number;
-  handleBatch: (
-    deliveries: readonly NoInfer<Delivery<In>>[],
-    context: Context,
-  ) => Promise<NoInfer<Outcome<Out>>[]>;
+  handleBatch: (deliveries: readonly NoInfer<Delivery<In>>[], context: Context) => Promise<NoInfer<Outcome<Out>>[]>;
+  settled?: (events: readonly NoInfer<StoredEvent<In>>[]) => Promise<void>;
 }): BatchConsumer<In, Out> {
   return consumer;
 }

@@ -64,7 +64,15 @@ export const modelUse = z.object({
 });
 export type ModelUse = z.infer<typeof modelUse>;
 
-export const BOOKING_KINDS = ['booked', 'rescheduled', 'moved_away', 'canceled', 'no_show', 'no_show_undone', 'routed'] as const;
+export const BOOKING_KINDS = [
+  'booked',
+  'rescheduled',
+  'moved_away',
+  'canceled',
+  'no_show',
+  'no_show_undone',
+  'routed',
+] as const;
 
 const leadEnriched = z.object({
   /**
@@ -107,7 +115,14 @@ const leadEnriched = z.object({
 });
 export type LeadEnriched = z.infer<typeof leadEnriched>;
 
-export const MEDDIC_ELEMENTS = ['metrics', 'economicBuyer', 'decisionCriteria', 'decisionProcess', 'identifiedPain', 'champion'] as const;
+export const MEDDIC_ELEMENTS = [
+  'metrics',
+  'economicBuyer',
+  'decisionCriteria',
+  'decisionProcess',
+  'identifiedPain',
+  'champion',
+] as const;
 export type MeddicElement = (typeof MEDDIC_ELEMENTS)[number];
 
 /** One finding with its evidence. `confirmed`: a customer's own words; `partial`: the speaker's side is not certain. */
@@ -139,24 +154,54 @@ const meetingSummarized = z.object({
   /** For each element without a confirmed finding: the question to ask next. */
   unknown: z.array(z.object({ element: z.enum(MEDDIC_ELEMENTS), ask: z.string() })).optional(),
   objections: z.array(z.object({ text: z.string(), quote: z.string(), speaker: z.string() })).optional(),
-  nextSteps: z.array(z.object({ text: z.string(), owner: z.string().optional(), due: z.string().optional() })).optional(),
+  nextSteps: z
+    .array(z.object({ text: z.string(), owner: z.string().optional(), due: z.string().optional() }))
+    .optional(),
   /** How many findings were dropped because their quote does not stand in the transcript. */
   unproven: z.number().int().optional(),
 });
 export type MeetingSummarized = z.infer<typeof meetingSummarized>;
 
+/** A CRM value that this service wrote, as `<quality><hash of the value>`; see `lead-state.ts`. */
+const writtenFields = z.record(z.string(), z.string());
+
 const leadSynced = z.object({
   outcome: z.enum(['written', 'dry_run', 'nothing_to_write']),
+  /** Why nothing was written, or what is out of the ordinary. */
   reason: z.string().optional(),
-  leads: z.array(
-    z.object({ email: z.string(), leadId: z.string().nullable(), action: z.enum(['insert', 'update', 'none', 'converted']) }),
-  ),
+  /** The leads that were written. */
+  leads: z.array(z.object({ email: z.string(), leadId: z.string().nullable(), action: z.enum(['insert', 'update']) })),
   notes: z.array(
-    z.object({ leadId: z.string().nullable(), noteId: z.string().nullable(), action: z.enum(['insert', 'update']) }),
+    z.object({
+      leadId: z.string().nullable(),
+      noteId: z.string().nullable(),
+      action: z.enum(['insert', 'update']),
+      /** Where the note went when the lead had become a contact or deal. */
+      module: z.enum(['Leads', 'Contacts', 'Deals']).optional(),
+      email: z.string().optional(),
+      /** What the note is about, the same for every revision, and which revision it holds. */
+      noteKey: z.string().optional(),
+      revision: z.number().int().optional(),
+    }),
   ),
-  requests: z.array(z.object({ method: z.string(), url: z.string(), body: z.unknown() })).optional(),
-  /** Per lead (by email) and CRM field: hash of the value written and its place in the order of facts. */
-  wrote: z.record(z.string(), z.record(z.string(), z.tuple([z.string(), z.string()]))).optional(),
+  /** Leads that were found and needed no change, or had been converted. */
+  matched: z.array(z.object({ email: z.string(), leadId: z.string(), converted: z.boolean().optional() })).optional(),
+  requests: z
+    .array(z.object({ method: z.string(), url: z.string(), body: z.unknown(), assumes: z.string().optional() }))
+    .optional(),
+  /** What became known of each lead, by email. */
+  wrote: z
+    .record(
+      z.string(),
+      z.object({
+        /** The place of the event in the order of the lead's events. */
+        order: z.string(),
+        fields: writtenFields.optional(),
+        /** The booking's id, state and start. */
+        booking: z.tuple([z.string(), z.string(), z.string()]).optional(),
+      }),
+    )
+    .optional(),
 });
 export type LeadSynced = z.infer<typeof leadSynced>;
 
@@ -304,7 +349,12 @@ export const catalogue = {
     writtenBy: ['operator'],
     readBy: [],
     version: 1,
-    data: z.object({ operation: z.string(), by: z.string(), count: z.number().int(), eventIds: z.array(z.string()).optional() }),
+    data: z.object({
+      operation: z.string(),
+      by: z.string(),
+      count: z.number().int(),
+      eventIds: z.array(z.string()).optional(),
+    }),
   },
 } as const satisfies Record<string, EventDefinition>;
 

@@ -24,7 +24,10 @@ const tracking = z
   .partial()
   .nullish();
 
-const cancellation = z.object({ canceled_by: text, reason: text, canceler_type: text, created_at: text }).partial().nullish();
+const cancellation = z
+  .object({ canceled_by: text, reason: text, canceler_type: text, created_at: text })
+  .partial()
+  .nullish();
 
 const invitee = z.object({
   uri: z.string().min(1),

@@ -1,0 +1,209 @@
+/**
+ * "What happened to this lead?": the chain of an event, its trail and its status, put together from the streams, the
+ * progress of the event and what the groups hold.
+ */
+import type { Provider } from './errors.js';
+import { compareStreamIds, parseEventId, type StreamName, streamIdTime } from './event-id.js';
+import { catalogue, type EventFailed, GROUPS, type GroupName, isEventType } from './events.js';
+import type { Keys } from './keys.js';
+import type { RedisClient } from './redis.js';
+import { parseRecord, toRecord } from './runtime/entry.js';
+
+export type EventStatus = 'queued' | 'running' | 'retrying' | 'paused' | 'processed' | 'failed' | 'rejected' | 'lost';
+
+export type TrailStep = {
+  eventId: string;
+  type: string;
+  stream: string;
+  /** Who wrote the entry: `ingest`, a consumer group, or `operator`. */
+  group: string;
+  at: string;
+  /** Attempts that the group needed, and how long the last one took. */
+  attempts: number;
+  durationMs: number;
+};
+
+export type Chain = {
+  /** The chain's first event. */
+  eventId: string;
+  key: string;
+  type: string;
+  at: string;
+  status: EventStatus;
+  event: Record<string, unknown>;
+  trail: TrailStep[];
+  failure?: EventFailed & { at: string; failureId: string };
+  /** What it waits for now, while it is retrying or paused. */
+  waiting?: {
+    group: GroupName;
+    attempts: number;
+    dueAt?: string;
+    provider?: Provider;
+    error: { code: string; message: string };
+  };
+};
+
+export type IdemState = {
+  key: string;
+  seen: boolean;
+  processed: boolean;
+  eventId: string | null;
+  status: EventStatus | null;
+};
+
+type RawEntry = { eventId: string; stream: StreamName; id: string; fields: Record<string, string> };
+
+const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
+
+export type Chains = ReturnType<typeof makeChains>;
+
+export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) {
+  return { findChain, findIdem, findEventId };
+
+  /** By the id of any entry of the chain; `undefined` when there is no such entry. */
+  async function findChain(eventId: string): Promise<Chain | undefined> {
+    const ref = parseEventId(eventId);
+    if (ref === undefined) return undefined;
+    const [asked] = await readEntries([eventId]);
+    const key = asked?.fields.key ?? `lost:${eventId}`;
+    const progress = await redis.hgetall(keys.progress(key));
+    const ids = Object.keys(progress).filter((field) => parseEventId(field) !== undefined);
+    const entries = await readEntries([
+      ...new Set([...ids, ...(progress.id ? [progress.id] : []), ...(asked ? [eventId] : [])]),
+    ]);
+    if (entries.length === 0) return undefined;
+    const first = rootOf(asked ?? entries[0]!, entries);
+    const found = await findStatus(entries, progress);
+    const failure = latestFailure(entries);
+    return {
+      eventId: asked === undefined ? eventId : first.eventId,
+      key,
+      type: first.fields.type ?? '',
+      at: first.fields.at ?? '',
+      ...found,
+      event: describeEvent(first),
+      trail: entries.map(toStep),
+      ...(failure === undefined ? {} : { failure }),
+    };
+  }
+
+  async function findIdem(key: string): Promise<IdemState> {
+    const [seen, processed, current] = await Promise.all([
+      redis.get(keys.idemSeen(key)),
+      redis.exists(keys.idemProcessed(key)),
+      redis.hget(keys.progress(key), 'id'),
+    ]);
+    const eventId = seen ?? current;
+    const chain = eventId === null ? undefined : await findChain(eventId);
+    return { key, seen: eventId !== null, processed: processed === 1, eventId, status: chain?.status ?? null };
+  }
+
+  /** An event id as it is, or the event id of the current try of an idempotency key. */
+  async function findEventId(idOrKey: string): Promise<string | undefined> {
+    if (parseEventId(idOrKey) !== undefined) return idOrKey;
+    return (await redis.hget(keys.progress(idOrKey), 'id')) ?? (await redis.get(keys.idemSeen(idOrKey))) ?? undefined;
+  }
+
+  async function readEntries(eventIds: readonly string[]): Promise<RawEntry[]> {
+    const refs = eventIds.map((eventId) => ({ eventId, ...parseEventId(eventId)! }));
+    const found = await Promise.all(refs.map(({ stream, id }) => redis.xrange(keys.stream(stream), id, id)));
+    return refs
+      .flatMap((ref, index) =>
+        found[index]?.[0] === undefined ? [] : [{ ...ref, fields: toRecord(found[index][0][1]) }],
+      )
+      .sort((a, b) => compareStreamIds(a.id, b.id));
+  }
+
+  async function findStatus(
+    entries: readonly RawEntry[],
+    progress: Record<string, string>,
+  ): Promise<Pick<Chain, 'status' | 'waiting'>> {
+    const { state } = progress;
+    if (state === 'processed' || state === 'failed' || state === 'lost') return { status: state };
+    for (const entry of [...entries].reverse()) {
+      if (entry.stream === 'events:rejected') return { status: 'rejected' };
+      for (const group of readersOf(entry)) {
+        if (group !== 'alert') return statusIn(group, entry);
+      }
+    }
+    return { status: 'queued' };
+  }
+
+  async function statusIn(
+    group: GroupName,
+    { eventId, stream, id }: RawEntry,
+  ): Promise<Pick<Chain, 'status' | 'waiting'>> {
+    const [dueAt, json, pending, ...waits] = await Promise.all([
+      redis.zscore(keys.parked(group), eventId),
+      redis.hget(keys.attempts(group), eventId),
+      redis.xpending(keys.stream(stream), group, id, id, 1).catch(() => []) as Promise<unknown[]>,
+      ...PROVIDERS.map((provider) => redis.zscore(keys.waiting(group, provider), eventId)),
+    ]);
+    const record = parseRecord(json ?? '');
+    const provider = PROVIDERS.find((_, index) => waits[index] !== null && waits[index] !== undefined);
+    const status: EventStatus =
+      provider !== undefined ? 'paused' : dueAt !== null ? 'retrying' : pending.length > 0 ? 'running' : 'queued';
+    if (record === undefined) return { status };
+    const error = { code: record.code, message: record.message };
+    return {
+      status,
+      waiting: {
+        ...{ group, attempts: record.spent, error },
+        ...(dueAt === null ? {} : { dueAt: new Date(Number(dueAt)).toISOString() }),
+        ...(provider === undefined ? {} : { provider }),
+      },
+    };
+  }
+}
+
+function rootOf(entry: RawEntry, entries: readonly RawEntry[]): RawEntry {
+  const cause = entries.find(({ eventId }) => eventId === entry.fields.cause);
+  return cause === undefined ? entry : rootOf(cause, entries);
+}
+
+function readersOf({ fields }: RawEntry): readonly GroupName[] {
+  const type = fields.type ?? '';
+  return isEventType(type) ? catalogue[type].readBy : [];
+}
+
+function toStep({ eventId, stream, id, fields }: RawEntry): TrailStep {
+  return {
+    eventId,
+    type: fields.type ?? '',
+    stream,
+    group: writerOf(fields),
+    at: fields.at ?? new Date(streamIdTime(id)).toISOString(),
+    attempts: Number(fields.attempts ?? 1),
+    durationMs: Number(fields.ms ?? 0),
+  };
+}
+
+function writerOf(fields: Record<string, string>): string {
+  const type = fields.type ?? '';
+  if (!isEventType(type)) return '';
+  return type === 'event.failed' ? (failureOf(fields)?.group ?? '') : catalogue[type].writtenBy[0];
+}
+
+function latestFailure(entries: readonly RawEntry[]): Chain['failure'] | undefined {
+  const entry = entries.findLast(({ fields }) => fields.type === 'event.failed');
+  const failure = entry === undefined ? undefined : failureOf(entry.fields);
+  return failure === undefined ? undefined : { ...failure, at: entry!.fields.at ?? '', failureId: entry!.eventId };
+}
+
+function failureOf(fields: Record<string, string>): EventFailed | undefined {
+  const parsed = catalogue['event.failed'].data.safeParse(parseJson(fields.data));
+  return parsed.success && GROUPS.includes(parsed.data.group) ? parsed.data : undefined;
+}
+
+function describeEvent({ fields }: RawEntry): Record<string, unknown> {
+  const { data, ...flat } = fields;
+  return { ...flat, data: parseJson(data) ?? data };
+}
+
+function parseJson(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '');
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * Every Redis key of the service, by what it holds. `KEY_PREFIX` stands before each of them, and only here: never in
+ * event ids, entry fields or answers.
+ *
+ * Streams are the truth, projections (`idem`, `progress`, `lead`, `projector`) follow from them; all else are working
+ * keys.
+ */
+import type { Provider } from './errors.js';
+import type { StreamName } from './event-id.js';
+import type { GroupName } from './events.js';
+
+export type Keys = ReturnType<typeof makeKeys>;
+
+export function makeKeys(prefix: string) {
+  return {
+    prefix,
+    stream: (stream: StreamName) => `${prefix}${stream}`,
+    idemSeen: (key: string) => `${prefix}idem:seen:${key}`,
+    idemProcessed: (key: string) => `${prefix}idem:processed:${key}`,
+    /** Hash: `id` of the current try, `state`, content `hash`, and a field for each event id of the chain. */
+    progress: (key: string) => `${prefix}progress:${key}`,
+    /** Sorted set: event ids that wait for their next attempt, by the time they are due (ms). */
+    parked: (group: GroupName) => `${prefix}parked:${group}`,
+    /** Hash: event id to what its attempts so far were (JSON); only for entries that did not succeed at once. */
+    attempts: (group: GroupName) => `${prefix}attempts:${group}`,
+    /** Sorted set: event ids that wait for a provider's return, by when they began to wait (ms). */
+    waiting: (group: GroupName, provider: Provider) => `${prefix}waiting:${group}:${provider}`,
+    /** Hash: a provider's pause, absent while it is up. */
+    pause: (provider: Provider) => `${prefix}pause:${provider}`,
+    /** Hash of leases on leads: email to `owner|until`. */
+    leadLeases: () => `${prefix}lease:leads`,
+    lease: (name: string) => `${prefix}lease:${name}`,
+    /** Hash: email to the CRM values about to be written and not yet in `lead.synced`. */
+    intents: () => `${prefix}ledger:leads`,
+    noteIntent: (noteKey: string) => `${prefix}ledger:note:${noteKey}`,
+    /** Set once an alert was handed to Slack, until its outcome is known. */
+    alertMark: (eventId: string) => `${prefix}ledger:alert:${eventId}`,
+    projector: (name: string) => `${prefix}projector:${name}`,
+    projection: (name: string, id: string) => `${prefix}${name}:${id}`,
+  };
+}

@@ -1,0 +1,150 @@
+/** How the pipeline stands: streams, groups, what waits and what failed. Read by `gvi status`, `/debug/info` and `/metrics`. */
+import type { Provider } from './errors.js';
+import { makeEventId, type StreamName, streamIdTime } from './event-id.js';
+import { catalogue, type EventFailed, GROUPS, type GroupName, STREAMS, streamsOf } from './events.js';
+import type { Keys } from './keys.js';
+import type { RedisClient } from './redis.js';
+import { toRecord } from './runtime/entry.js';
+
+export type StreamState = { length: number; lastId: string };
+export type GroupState = {
+  /** Entries not yet handed out; `lag` is the same by the name that Redis gives it. */
+  backlog: number;
+  lag: number;
+  /** Handed out and not settled. */
+  pending: number;
+  /** Waiting for their next attempt, or for a provider. */
+  parked: number;
+  /** Failed for good and neither redriven nor delivered again since. */
+  failed: number;
+  /** Age of the oldest entry that is not done, 0 where there is none. */
+  oldestAgeMs: number;
+};
+export type PauseState = { provider: Provider; kind: string; reason: string; since: string };
+export type Overview = {
+  streams: Record<string, StreamState>;
+  groups: Record<string, GroupState>;
+  pauses: PauseState[];
+};
+export type OpenFailure = EventFailed & { failureId: string; at: string };
+
+const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
+const FAILURES_MAX = 10_000;
+/** Where Redis cannot tell the lag, so many entries are counted at the most. */
+const COUNT_MAX = 1_000;
+
+export async function readOverview({ redis, keys }: { redis: RedisClient; keys: Keys }): Promise<Overview> {
+  const [streams, failures, pauses] = await Promise.all([
+    Promise.all(STREAMS.map((stream) => readStream(redis, keys, stream))),
+    readOpenFailures({ redis, keys }),
+    readPauses(redis, keys),
+  ]);
+  const groups = await Promise.all(GROUPS.map((group) => readGroup(redis, keys, group, failures)));
+  return {
+    streams: Object.fromEntries(STREAMS.map((stream, index) => [stream, streams[index]!])),
+    groups: Object.fromEntries(GROUPS.map((group, index) => [group, groups[index]!])),
+    pauses,
+  };
+}
+
+/** Newest first, one for each event that still stands failed. */
+export async function readOpenFailures({ redis, keys }: { redis: RedisClient; keys: Keys }): Promise<OpenFailure[]> {
+  const entries = await redis.xrevrange(keys.stream('events:failed'), '+', '-', 'COUNT', FAILURES_MAX);
+  const newestByKey = new Map<string, OpenFailure>();
+  for (const [id, flat] of entries) {
+    const fields = toRecord(flat);
+    const parsed = catalogue['event.failed'].data.safeParse(JSON.parse(fields.data ?? 'null'));
+    if (parsed.success && !newestByKey.has(parsed.data.key)) {
+      newestByKey.set(parsed.data.key, {
+        ...parsed.data,
+        failureId: makeEventId('events:failed', id),
+        at: fields.at ?? '',
+      });
+    }
+  }
+  const found = [...newestByKey.values()];
+  const states = await Promise.all(found.map(({ key }) => redis.hget(keys.progress(key), 'state')));
+  return found.filter((_, index) => states[index] === 'failed' || states[index] === 'lost');
+}
+
+async function readStream(redis: RedisClient, keys: Keys, stream: StreamName): Promise<StreamState> {
+  const [length, last] = await Promise.all([
+    redis.xlen(keys.stream(stream)),
+    redis.xrevrange(keys.stream(stream), '+', '-', 'COUNT', 1),
+  ]);
+  return { length, lastId: last[0]?.[0] ?? '0-0' };
+}
+
+async function readGroup(
+  redis: RedisClient,
+  keys: Keys,
+  group: GroupName,
+  failures: readonly OpenFailure[],
+): Promise<GroupState> {
+  const parts = await Promise.all(streamsOf(group).map((stream) => readGroupOfStream(redis, keys, group, stream)));
+  const sets = [keys.parked(group), ...PROVIDERS.map((provider) => keys.waiting(group, provider))];
+  const [now, parked, oldestParked] = await Promise.all([
+    readTime(redis),
+    Promise.all(sets.map((set) => redis.zcard(set))).then(sum),
+    Promise.all(sets.map((set) => redis.zrange(set, '0', '0'))).then((firsts) => firsts.flat()),
+  ]);
+  const backlog = sum(parts.map((part) => part.backlog));
+  const times = [
+    ...parts.flatMap(({ oldestAt }) => (oldestAt === undefined ? [] : [oldestAt])),
+    ...oldestParked.map((eventId) => streamIdTime(eventId.slice(eventId.indexOf('-') + 1))),
+  ];
+  return {
+    backlog,
+    lag: backlog,
+    pending: sum(parts.map((part) => part.pending)),
+    parked,
+    failed: failures.filter((failure) => failure.group === group).length,
+    oldestAgeMs: times.length === 0 ? 0 : Math.max(0, now - Math.min(...times)),
+  };
+}
+
+async function readGroupOfStream(redis: RedisClient, keys: Keys, group: GroupName, stream: StreamName) {
+  const infos = (await redis.xinfo('GROUPS', keys.stream(stream)).catch(() => [])) as (string | number | null)[][];
+  const info = infos.map((flat) => toRecord(flat.map(String))).find(({ name }) => name === group);
+  const delivered = info?.['last-delivered-id'] ?? '0-0';
+  const [summary, next] = await Promise.all([
+    redis.xpending(keys.stream(stream), group).catch(() => [0, null]) as Promise<[number, string | null]>,
+    redis.xrange(keys.stream(stream), `(${delivered}`, '+', 'COUNT', 1),
+  ]);
+  const backlog = next.length === 0 ? 0 : await readLag(redis, keys.stream(stream), delivered, info?.lag);
+  const ids = [summary[1], next[0]?.[0]].filter((id): id is string => typeof id === 'string');
+  return {
+    backlog,
+    pending: Number(summary[0]),
+    oldestAt: ids.length === 0 ? undefined : Math.min(...ids.map(streamIdTime)),
+  };
+}
+
+/** Redis does not know the lag after a deletion in the middle; then what is there is counted. */
+async function readLag(
+  redis: RedisClient,
+  stream: string,
+  delivered: string,
+  lag: string | undefined,
+): Promise<number> {
+  const known = Number(lag);
+  if (lag !== undefined && Number.isInteger(known)) return known;
+  return (await redis.xrange(stream, `(${delivered}`, '+', 'COUNT', COUNT_MAX)).length;
+}
+
+async function readPauses(redis: RedisClient, keys: Keys): Promise<PauseState[]> {
+  const found = await Promise.all(PROVIDERS.map((provider) => redis.hgetall(keys.pause(provider))));
+  return PROVIDERS.flatMap((provider, index) => {
+    const { kind, reason, since } = found[index]!;
+    return since === undefined ? [] : [{ provider, kind: kind ?? '', reason: reason ?? '', since }];
+  });
+}
+
+async function readTime(redis: RedisClient): Promise<number> {
+  const [seconds] = await redis.time();
+  return Number(seconds) * 1000;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

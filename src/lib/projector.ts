@@ -1,0 +1,169 @@
+/**
+ * Keeps the projections: folds over the streams whose state is saved together with the position it was folded to, so that
+ * a crash, a replay from zero and a resume all give the same answer. It is no consumer group; it runs in any worker, in
+ * one at a time by a lease.
+ *
+ * A projection is one file: what it hears, which states an event changes, and a pure fold. Entries of one stream come in
+ * order; between streams the fold must not depend on the order.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { decodeEntry } from './codec.js';
+import { TerminalError } from './errors.js';
+import { compareStreamIds, type StreamName } from './event-id.js';
+import { catalogue, type EventType, type StoredEvent } from './events.js';
+import type { Keys } from './keys.js';
+import type { RedisClient } from './redis.js';
+import { toRecord } from './runtime/entry.js';
+import { loadScript } from './scripts.js';
+
+export type Projection<State = unknown> = {
+  /** Also the first part of its keys: `<name>:<id>`. */
+  name: string;
+  on: readonly EventType[];
+  /** The states that an event changes, by id; none where it does not concern the projection. */
+  ids: (event: StoredEvent) => readonly string[];
+  /** Pure and total: what it reads has happened. */
+  evolve: (state: State | undefined, event: StoredEvent, id: string) => State;
+};
+
+export type Projector = { stop: () => Promise<void> };
+
+const CHUNK = 500;
+const IDLE_MS = 500;
+/** Between two chunks: time for those who do the work. */
+const BUSY_MS = 20;
+const LEASE_MS = 5_000;
+
+export function startProjector(options: {
+  redis: RedisClient;
+  keys: Keys;
+  projections: readonly Projection[];
+  owner: string;
+  log: Logger;
+}): Projector {
+  const { redis, keys, projections, owner, log } = options;
+  const stopping = new AbortController();
+  const lease = keys.lease('projector');
+  const project = makeProject({ redis, keys });
+  const loop = run();
+  return {
+    async stop() {
+      stopping.abort();
+      await loop;
+    },
+  };
+
+  async function run(): Promise<void> {
+    let isFailing = false;
+    while (!stopping.signal.aborted) {
+      try {
+        const changed = (await holdLease()) ? await projectAll() : 0;
+        isFailing = false;
+        await sleep(changed === 0 ? IDLE_MS : BUSY_MS, undefined, { signal: stopping.signal }).catch(() => {});
+      } catch (error) {
+        if (!isFailing) log.warn({ err: error }, 'projector failed; trying again');
+        isFailing = true;
+        await sleep(IDLE_MS);
+      }
+    }
+    if ((await redis.get(lease).catch(() => null)) === owner) await redis.del(lease).catch(() => {});
+  }
+
+  async function holdLease(): Promise<boolean> {
+    if ((await redis.set(lease, owner, 'PX', LEASE_MS, 'NX')) === 'OK') return true;
+    if ((await redis.get(lease)) !== owner) return false;
+    await redis.pexpire(lease, LEASE_MS);
+    return true;
+  }
+
+  async function projectAll(): Promise<number> {
+    let most = 0;
+    for (const projection of projections) most = Math.max(most, await project(projection));
+    return most;
+  }
+}
+
+/** Makes the step that folds the next entries into a projection; it returns how many there were. */
+export function makeProject({
+  redis,
+  keys,
+}: {
+  redis: RedisClient;
+  keys: Keys;
+}): (projection: Projection) => Promise<number> {
+  const save = loadScript(redis, 'project');
+
+  return async (projection) => {
+    const streams = streamsHeardBy(projection);
+    const positions = await readPositions(redis, keys, projection);
+    const batch = await readAfter(redis, keys, positions);
+    if (batch.length === 0) return 0;
+    const states = await foldInto(projection, batch);
+    const next = new Map(positions);
+    for (const { stream, id } of batch) next.set(stream, id);
+    const moves = streams.flatMap((stream) => [stream, positions.get(stream)!, next.get(stream)!]);
+    await save(
+      [keys.projector(projection.name), ...[...states.keys()].map((id) => keys.projection(projection.name, id))],
+      [streams.length, ...moves, ...[...states.values()].map((state) => JSON.stringify(state))],
+    );
+    return batch.length;
+  };
+
+  async function foldInto(projection: Projection, batch: readonly RawEntry[]): Promise<Map<string, unknown>> {
+    const events = batch.flatMap(decodeOrSkip).filter((event) => projection.on.includes(event.type));
+    const ids = [...new Set(events.flatMap((event) => projection.ids(event)))];
+    const states = new Map<string, unknown>();
+    if (ids.length === 0) return states;
+    const saved = await redis.mget(ids.map((id) => keys.projection(projection.name, id)));
+    ids.forEach((id, index) => {
+      const json = saved[index];
+      if (typeof json === 'string') states.set(id, JSON.parse(json));
+    });
+    for (const event of events) {
+      for (const id of projection.ids(event)) states.set(id, projection.evolve(states.get(id), event, id));
+    }
+    return states;
+  }
+}
+
+/** Where a projection stands in each stream it hears. */
+export async function readPositions(
+  redis: RedisClient,
+  keys: Keys,
+  projection: Projection,
+): Promise<Map<StreamName, string>> {
+  const saved = await redis.hgetall(keys.projector(projection.name));
+  return new Map(streamsHeardBy(projection).map((stream) => [stream, saved[stream] ?? '0-0']));
+}
+
+type RawEntry = { stream: StreamName; id: string; fields: Record<string, string> };
+
+async function readAfter(
+  redis: RedisClient,
+  keys: Keys,
+  positions: ReadonlyMap<StreamName, string>,
+): Promise<RawEntry[]> {
+  const streams = [...positions.keys()];
+  const names = streams.map((stream) => keys.stream(stream));
+  const reply = await redis.xread('COUNT', CHUNK, 'STREAMS', ...names, ...positions.values());
+  const entries = (reply ?? []).flatMap(([name, items]) => {
+    const stream = streams[names.indexOf(name)]!;
+    return items.map(([id, flat]) => ({ stream, id, fields: toRecord(flat) }));
+  });
+  return entries.sort((a, b) => compareStreamIds(a.id, b.id));
+}
+
+/** An entry that fits nothing is a dead letter of its group already; a projection copes with what it reads. */
+function decodeOrSkip({ stream, id, fields }: RawEntry): StoredEvent[] {
+  try {
+    return [decodeEntry(stream, id, fields)];
+  } catch (error) {
+    if (error instanceof TerminalError) return [];
+    throw error;
+  }
+}
+
+function streamsHeardBy(projection: Projection): StreamName[] {
+  return [...new Set(projection.on.map((type): StreamName => catalogue[type].stream))];
+}

@@ -1,0 +1,63 @@
+/** An entry as a worker holds it, and what is remembered of its earlier attempts. */
+import type { Provider } from '../errors.js';
+import { makeEventId, type StreamName } from '../event-id.js';
+
+/** What earlier attempts of an entry were; kept in Redis while it is neither done nor failed. */
+export type AttemptRecord = {
+  /** Attempts spent so far: failures that were this event's own. */
+  spent: number;
+  /** When the first failure came, and the latest that a provider may have been at fault for; Redis time in ms. */
+  firstFailureAt: number;
+  doubtAt?: number;
+  /** Milliseconds spent parked or waiting. */
+  waitedMs: number;
+  parkedAt: number;
+  code: string;
+  message: string;
+};
+
+export type Entry = {
+  stream: StreamName;
+  id: string;
+  eventId: string;
+  fields: Record<string, string>;
+  /** True when the pipeline is done with the event already: acknowledge, do nothing. */
+  isDone: boolean;
+  /** How often it was handed out since it was last parked; more than once means that a worker died on it. */
+  deliveries: number;
+  record: AttemptRecord | undefined;
+  /** When this worker got it, Redis time in ms. */
+  takenAt: number;
+  /** The provider that this entry is let through to probe. */
+  probes: Provider | undefined;
+};
+
+type FlatEntry = [id: string, flat: string[], done: number, deliveries?: number, record?: string];
+
+export function toEntry(
+  stream: StreamName,
+  [id, flat, done, deliveries = 1, record = '']: FlatEntry,
+  takenAt: number,
+): Entry {
+  return {
+    stream,
+    id,
+    eventId: makeEventId(stream, id),
+    fields: toRecord(flat),
+    isDone: done === 1,
+    deliveries,
+    record: parseRecord(record),
+    takenAt,
+    probes: undefined,
+  };
+}
+
+export function toRecord(flat: readonly string[]): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (let i = 0; i < flat.length; i += 2) record[flat[i]!] = flat[i + 1]!;
+  return record;
+}
+
+export function parseRecord(json: string): AttemptRecord | undefined {
+  return json === '' ? undefined : (JSON.parse(json) as AttemptRecord);
+}

@@ -1,0 +1,104 @@
+/**
+ * Whether the outside systems are up, as all workers see it: a provider that is down is paused for everybody, probed by
+ * one waiting event at a time, and resumed by the first success.
+ */
+import type { Logger } from 'pino';
+import type { OutageKind, Provider } from '../errors.js';
+import type { Keys } from '../keys.js';
+import type { RedisClient } from '../redis.js';
+import { loadScript } from '../scripts.js';
+
+export type Pause = { provider: Provider; kind: OutageKind; reason: string; since: string };
+
+export type ProviderHealth = {
+  isPaused: (provider: Provider) => boolean;
+  /** Asks Redis which providers are paused; at most `FRESH_MS` old answers serve `isPaused`. */
+  refresh: () => Promise<void>;
+  pause: (pause: {
+    provider: Provider;
+    kind: OutageKind;
+    reason: string;
+    retryAfterMs: number | undefined;
+    isProbe: boolean;
+  }) => Promise<void>;
+  /** Tells that a call succeeded: ends a pause, and proves to other events that the provider is up. */
+  succeeded: (provider: Provider, now: number) => Promise<void>;
+  /** When any worker's call last succeeded, Redis time in ms; 0 for never. */
+  lastSuccessAt: (provider: Provider) => Promise<number>;
+};
+
+const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
+/** A success is told to the other workers at most this often. */
+const TELL_MS = 500;
+/** An outage is over for us at most 15 s after it is over for the provider. */
+const PROBE_MS_MAX = 10_000;
+/** A dead refresh token must not be tried more than ten times in ten minutes. */
+const CONFIGURATION_PROBE_MS = 75_000;
+const SUCCESS_KEPT_MS = 3_600_000;
+
+export function makeProviderHealth(options: {
+  redis: RedisClient;
+  keys: Keys;
+  probeBaseMs: number;
+  log: Logger;
+}): ProviderHealth {
+  const { redis, keys, log } = options;
+  const pauseScript = loadScript(redis, 'pause');
+  const resumeScript = loadScript(redis, 'resume');
+  const paused = new Set<Provider>();
+  const probeMs = new Map<Provider, number>();
+  const toldAt = new Map<Provider, number>();
+
+  return {
+    isPaused: (provider) => paused.has(provider),
+
+    async refresh() {
+      const found = await Promise.all(PROVIDERS.map((provider) => redis.exists(keys.pause(provider))));
+      PROVIDERS.forEach((provider, index) => {
+        if (found[index] === 1) paused.add(provider);
+        else paused.delete(provider);
+      });
+    },
+
+    async pause({ provider, kind, reason, retryAfterMs, isProbe }) {
+      const wait = nextProbeMs(provider, kind, isProbe);
+      const began = await pauseScript(
+        [keys.pause(provider), keys.stream('events:health')],
+        [
+          provider,
+          kind,
+          reason,
+          Math.max(wait, Math.min(retryAfterMs ?? 0, CONFIGURATION_PROBE_MS)),
+          wait,
+          isProbe ? 1 : 0,
+        ],
+      );
+      paused.add(provider);
+      if (began === 1) log.warn({ provider, kind, reason }, 'provider paused');
+    },
+
+    async succeeded(provider, now) {
+      if (now - (toldAt.get(provider) ?? 0) >= TELL_MS) {
+        toldAt.set(provider, now);
+        await redis.set(`${keys.pause(provider)}:success`, now, 'PX', SUCCESS_KEPT_MS);
+      }
+      if (!paused.has(provider)) return;
+      const ended = await resumeScript([keys.pause(provider), keys.stream('events:health')], [provider]);
+      paused.delete(provider);
+      probeMs.delete(provider);
+      if (ended === 1) log.info({ provider }, 'provider resumed');
+    },
+
+    async lastSuccessAt(provider) {
+      return Number((await redis.get(`${keys.pause(provider)}:success`)) ?? 0);
+    },
+  };
+
+  function nextProbeMs(provider: Provider, kind: OutageKind, isProbe: boolean): number {
+    if (kind === 'configuration') return CONFIGURATION_PROBE_MS;
+    const before = probeMs.get(provider) ?? options.probeBaseMs;
+    const next = Math.min(isProbe ? before * 1.6 : before, PROBE_MS_MAX);
+    probeMs.set(provider, next);
+    return Math.round(next);
+  }
+}

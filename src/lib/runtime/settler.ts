@@ -1,0 +1,144 @@
+/**
+ * Finishes entries: what came of each is appended and the entry acknowledged in one atomic step. Entries that finish
+ * while a step is under way go together in the next one, so a backlog costs few commands and a single entry no wait.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { compareStreamIds, type StreamName } from '../event-id.js';
+import type { GroupName } from '../events.js';
+import type { Keys } from '../keys.js';
+import type { RedisClient } from '../redis.js';
+import { loadScript } from '../scripts.js';
+import type { AttemptRecord, Entry } from './entry.js';
+
+export type Settlement =
+  /** `mark`: the pipeline is done with the event; set in the same step, for so many seconds. */
+  | { kind: 'done'; events: { stream: StreamName; fields: string[] }[]; mark?: { key: string; ttlS: number } }
+  | { kind: 'ack' }
+  | { kind: 'fail'; stream: StreamName; fields: string[] }
+  | { kind: 'park' | 'wait'; set: string; delayMs: number; record: AttemptRecord };
+
+type Job = { entry: Entry; settlement: Settlement; resolve: (settled: boolean) => void };
+
+export type Settler = {
+  /** Resolves to false when the claim was lost: then nothing was written. Waits out a Redis that is away. */
+  settle: (entry: Entry, settlement: Settlement) => Promise<boolean>;
+};
+
+const STEP_MAX = 100;
+const RETRY_MS = 250;
+
+export function makeSettler(options: {
+  redis: RedisClient;
+  keys: Keys;
+  group: GroupName;
+  consumer: string;
+  log: Logger;
+  /** Aborted when the worker ends for good: what could not be settled by then is left to a reclaim. */
+  signal: AbortSignal;
+}): Settler {
+  const { redis, keys, group, consumer, log, signal } = options;
+  const script = loadScript(redis, 'settle');
+  const queues = new Map<StreamName, Job[]>();
+  const busy = new Set<StreamName>();
+
+  return {
+    settle(entry, settlement) {
+      return new Promise((resolve) => {
+        const queue = queues.get(entry.stream) ?? [];
+        queues.set(entry.stream, queue);
+        queue.push({ entry, settlement, resolve });
+        // A turn of the event loop lets entries that finish together settle together.
+        setImmediate(() => void drain(entry.stream));
+      });
+    },
+  };
+
+  async function drain(stream: StreamName): Promise<void> {
+    if (busy.has(stream)) return;
+    busy.add(stream);
+    try {
+      for (let jobs = nextJobs(stream); jobs.length > 0; jobs = nextJobs(stream)) {
+        const settled = await sendUntilAnswered(stream, jobs);
+        jobs.forEach((job, index) => {
+          job.resolve(settled[index] === 1);
+        });
+      }
+    } finally {
+      busy.delete(stream);
+    }
+  }
+
+  function nextJobs(stream: StreamName): Job[] {
+    const jobs = queues.get(stream)?.splice(0, STEP_MAX) ?? [];
+    return jobs.sort((a, b) => compareStreamIds(a.entry.id, b.entry.id));
+  }
+
+  /** The work is done, so its outcome is kept until Redis takes it: a lost outcome would be work done twice. */
+  async function sendUntilAnswered(stream: StreamName, jobs: Job[]): Promise<number[]> {
+    const { keyList, args } = encodeJobs(stream, jobs);
+    while (!signal.aborted) {
+      try {
+        return (await script(keyList, args)) as number[];
+      } catch (error) {
+        if (isGroupMissing(error)) break;
+        log.error({ err: error, group, stream, entries: jobs.length }, 'could not settle; trying again');
+        await sleep(RETRY_MS);
+      }
+    }
+    return jobs.map(() => 0);
+  }
+
+  function encodeJobs(stream: StreamName, jobs: Job[]): { keyList: string[]; args: string[] } {
+    const places = new Map<string, number>([
+      [keys.stream(stream), 1],
+      [keys.attempts(group), 2],
+    ]);
+    const placeOf = (key: string): string => {
+      if (!places.has(key)) places.set(key, places.size + 1);
+      return String(places.get(key));
+    };
+    const args = [group, consumer, String(jobs.length), ...jobs.flatMap((job) => encodeJob(keys, job, placeOf))];
+    return { keyList: [...places.keys()], args };
+  }
+}
+
+/** Redis was emptied or the group removed: there is no claim left to settle. */
+export function isGroupMissing(error: unknown): boolean {
+  return error instanceof Error && /NOGROUP|UNBLOCKED/.test(error.message);
+}
+
+function encodeJob(keys: Keys, { entry, settlement }: Job, placeOf: (key: string) => string): string[] {
+  const head = [
+    ...[entry.id, entry.eventId, settlement.kind, entry.record === undefined ? '0' : '1'],
+    placeOf(keys.progress(entry.fields.key ?? `lost:${entry.eventId}`)),
+  ];
+  switch (settlement.kind) {
+    case 'ack':
+      return head;
+    case 'done': {
+      const { mark, events } = settlement;
+      const encoded = events.flatMap(({ stream, fields }) => [
+        ...[placeOf(keys.stream(stream)), stream.slice('events:'.length), String(fields.length)],
+        ...fields,
+      ]);
+      return [
+        ...head,
+        mark === undefined ? '0' : placeOf(mark.key),
+        String(mark?.ttlS ?? 0),
+        String(events.length),
+        ...encoded,
+      ];
+    }
+    case 'fail':
+      return [...head, placeOf(keys.stream(settlement.stream)), String(settlement.fields.length), ...settlement.fields];
+    case 'park':
+    case 'wait':
+      return [
+        ...head,
+        placeOf(settlement.set),
+        String(Math.max(0, Math.round(settlement.delayMs))),
+        JSON.stringify(settlement.record),
+      ];
+  }
+}

@@ -1,0 +1,94 @@
+-- Takes in one webhook: the guards, the entry and what is remembered of it change in this one step, or nothing does.
+-- XADD is the first write. At Redis' memory limit it is refused, and so the whole script, before anything was written;
+-- without a shebang line a known event, which writes nothing, is still answered then.
+--
+-- KEYS  1 stream  2 idem:seen  3 idem:processed  4 progress (2 to 4 of the key, or of the first of its revisions)
+-- ARGV  1 mode  2 lifetime of idem:seen in seconds  3 what event ids of the stream begin with  4 type  5 key  6 version
+--       7 data  8 content hash ('' for none)
+-- mode 'once':      a body kept for a fix.           ARGV 9 source  10 reason
+-- mode 'unchanged': other content is kept for a fix. ARGV 9 source  10 key of the kept body  11 version of its type
+--                   KEYS 5 rejected stream  6 its idem:seen  7 its progress
+-- mode 'revisions': other content is a new revision. ARGV 9 hash of the request id ('' for none)
+--                   KEYS 5 request ids of duplicates
+-- Answers {'accepted' | 'duplicate', event id of the current try or '', key, 'changed' or ''}.
+local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
+
+local function append(entry, ...)
+  local id = redis.call('XADD', entry.stream, '*', 'type', entry.type, 'key', entry.key, 'at', iso(now_ms()),
+    'v', entry.version, 'data', data, ...)
+  local event_id = entry.stream_name .. '-' .. id
+  redis.call('SET', entry.seen, event_id, 'EX', lifetime)
+  redis.call('HSET', entry.progress, 'id', event_id, event_id, '')
+  return event_id
+end
+
+-- While `idem:seen` lives both say the same; afterwards the progress answers.
+local function current_try(entry)
+  return redis.call('HGET', entry.progress, 'id') or redis.call('GET', entry.seen)
+end
+
+local function reject(entry, source, reason)
+  local event_id = append(entry, 'source', source, 'reason', reason)
+  redis.call('HSET', entry.progress, 'state', 'rejected')
+  return event_id
+end
+
+-- The first revision's progress also holds `rev`, the latest revision's number, and which revision each accepted request
+-- id (`q:`) and each content (`h:`) belongs to. Request ids of duplicates stand in no entry, so they are kept apart.
+local function find_revision(request)
+  if request ~= '' then
+    local known = redis.call('HGET', KEYS[4], 'q:' .. request) or redis.call('HGET', KEYS[5], request)
+    if known then return tonumber(known) end
+  end
+  local latest = tonumber(redis.call('HGET', KEYS[4], 'rev')) or 0
+  local same = tonumber(redis.call('HGET', KEYS[4], 'h:' .. hash))
+  if same and (same == latest or request == '') then return same end
+  return latest + 1
+end
+
+local function remember_revision(revision, request)
+  local latest = tonumber(redis.call('HGET', KEYS[4], 'rev')) or 0
+  local same = tonumber(redis.call('HGET', KEYS[4], 'h:' .. hash)) or 0
+  redis.call('HSET', KEYS[4], 'rev', math.max(latest, revision), 'h:' .. hash, math.max(same, revision))
+  if request ~= '' then redis.call('HSET', KEYS[4], 'q:' .. request, revision) end
+end
+
+local function remember_duplicate(revision, request)
+  if request == '' or redis.call('HEXISTS', KEYS[4], 'q:' .. request) == 1 then return end
+  redis.call('HSET', KEYS[5], request, revision)
+  redis.call('EXPIRE', KEYS[5], lifetime)
+end
+
+-- Other content under a known key, kept once for each body.
+local function keep_changed(entry)
+  local first = redis.call('HGET', entry.progress, 'hash')
+  if not first or first == hash then return '' end
+  local kept = { stream = KEYS[5], seen = KEYS[6], progress = KEYS[7], stream_name = 'rejected',
+    type = 'webhook.rejected', key = ARGV[10], version = ARGV[11] }
+  if not current_try(kept) then reject(kept, ARGV[9], 'changed') end
+  return 'changed'
+end
+
+local revision = mode == 'revisions' and find_revision(ARGV[9]) or 1
+local suffix = revision > 1 and ':r' .. revision or ''
+local entry = { stream = KEYS[1], seen = KEYS[2] .. suffix, progress = KEYS[4] .. suffix, stream_name = ARGV[3],
+  type = ARGV[4], key = ARGV[5] .. suffix, version = ARGV[6] }
+
+local event_id = current_try(entry)
+local is_known = event_id or redis.call('EXISTS', KEYS[3] .. suffix) == 1
+if is_known and redis.call('HGET', entry.progress, 'state') ~= 'failed' then
+  if mode == 'revisions' then remember_duplicate(revision, ARGV[9]) end
+  return { 'duplicate', event_id or '', entry.key, mode == 'unchanged' and keep_changed(entry) or '' }
+end
+
+if mode == 'once' then return { 'accepted', reject(entry, ARGV[9], ARGV[10]), entry.key, '' } end
+
+if mode == 'revisions' and ARGV[9] ~= '' then
+  event_id = append(entry, 'hash', hash, 'request', ARGV[9])
+else
+  event_id = append(entry, 'hash', hash)
+end
+redis.call('HSETNX', entry.progress, 'hash', hash)
+redis.call('HDEL', entry.progress, 'state')
+if mode == 'revisions' then remember_revision(revision, ARGV[9]) end
+return { 'accepted', event_id, entry.key, '' }

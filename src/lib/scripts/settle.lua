@@ -1,0 +1,92 @@
+#!lua flags=allow-oom
+-- Finishes entries of one stream, each on its own: what came of it is appended, its progress and marks are set, and it is
+-- acknowledged, in one atomic step. Only entries that the consumer still owns are touched, so sending it twice changes
+-- nothing the second time, and a worker that lost its claim while paused can change nothing at all.
+-- It may run when Redis is out of memory: finishing is what drains the pipeline.
+--
+-- KEYS: source stream, attempts, then every other key that the outcomes name by its place in KEYS
+-- ARGV: group, consumer, outcomes; then for each outcome:
+--   id, event id, kind, had attempts (1|0), progress key, further by kind:
+--     done: mark key (0: none), its TTL in seconds, events; then for each event: stream key, short name, fields, the fields
+--     fail: stream key, fields, the fields
+--     park | wait: sorted set key, delay in ms, attempts record
+--     ack: nothing
+-- Returns for each outcome 1, or 0 where the claim was lost
+local source, attempts = KEYS[1], KEYS[2]
+local group, consumer, outcomes = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local at = 4
+local now = now_ms()
+local now_iso = iso(now)
+
+local function next_arg()
+  at = at + 1
+  return ARGV[at - 1]
+end
+local function next_key() return KEYS[tonumber(next_arg())] end
+local function next_fields()
+  local count = tonumber(next_arg())
+  local fields = {}
+  for i = 1, count do fields[i] = next_arg() end
+  return fields
+end
+
+-- The time of the append is the server's, so that the order of entries and their times agree.
+local function append(stream, fields)
+  for i = 1, #fields, 2 do
+    if fields[i] == 'at' then fields[i + 1] = now_iso end
+  end
+  return redis.call('XADD', stream, '*', unpack(fields))
+end
+
+local parsed = {}
+for i = 1, outcomes do
+  local outcome = { id = next_arg(), event_id = next_arg(), kind = next_arg(), had_attempts = next_arg() == '1', progress = next_key() }
+  if outcome.kind == 'done' then
+    outcome.mark, outcome.ttl, outcome.events = next_key(), next_arg(), {}
+    for n = 1, tonumber(next_arg()) do
+      outcome.events[n] = { stream = next_key(), short = next_arg(), fields = next_fields() }
+    end
+  elseif outcome.kind == 'fail' then
+    outcome.stream, outcome.fields = next_key(), next_fields()
+  elseif outcome.kind == 'park' or outcome.kind == 'wait' then
+    outcome.set, outcome.delay, outcome.record = next_key(), tonumber(next_arg()), next_arg()
+  end
+  parsed[i] = outcome
+end
+
+local first, last = ARGV[4], parsed[outcomes].id
+local mine = owned(source, group, consumer, first, last, 10000)
+local acked, cleared, settled = {}, {}, {}
+for i, outcome in ipairs(parsed) do
+  if not mine[outcome.id] then
+    settled[i] = 0
+  else
+    settled[i] = 1
+    mine[outcome.id] = nil
+    acked[#acked + 1] = outcome.id
+    if outcome.kind == 'done' then
+      local changes = {}
+      for _, event in ipairs(outcome.events) do
+        changes[#changes + 1] = event.short .. '-' .. append(event.stream, event.fields)
+        changes[#changes + 1] = ''
+      end
+      if outcome.mark then
+        redis.call('SET', outcome.mark, '1', 'EX', outcome.ttl)
+        changes[#changes + 1] = 'state'
+        changes[#changes + 1] = 'processed'
+      end
+      if #changes > 0 then redis.call('HSET', outcome.progress, unpack(changes)) end
+    elseif outcome.kind == 'fail' then
+      redis.call('HSET', outcome.progress, 'failed-' .. append(outcome.stream, outcome.fields), '', 'state', 'failed')
+    elseif outcome.kind == 'park' or outcome.kind == 'wait' then
+      redis.call('ZADD', outcome.set, now + outcome.delay, outcome.event_id)
+      redis.call('HSET', attempts, outcome.event_id, outcome.record)
+    end
+    if outcome.had_attempts and (outcome.kind == 'done' or outcome.kind == 'fail' or outcome.kind == 'ack') then
+      cleared[#cleared + 1] = outcome.event_id
+    end
+  end
+end
+if #acked > 0 then redis.call('XACK', source, group, unpack(acked)) end
+if #cleared > 0 then redis.call('HDEL', attempts, unpack(cleared)) end
+return settled

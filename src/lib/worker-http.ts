@@ -1,0 +1,34 @@
+/** A worker's own port: `/healthz`, 503 once its read loop is dead, and `/metrics`. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Worker } from './runtime/worker.js';
+
+export async function serveWorker(worker: Worker, port: number): Promise<{ port: number; stop: () => Promise<void> }> {
+  const server = createServer(async (request, response) => {
+    const path = request.url?.split('?', 1)[0];
+    if (path === '/healthz') {
+      const isAlive = worker.isAlive();
+      response.writeHead(isAlive ? 200 : 503, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ status: isAlive ? 'ok' : 'dead', worker: worker.name }));
+    } else if (path === '/metrics') {
+      response.writeHead(200, { 'content-type': worker.metrics.registry.contentType });
+      response.end(await worker.metrics.registry.metrics());
+    } else {
+      response.writeHead(404, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ error: { code: 'not_found', message: 'There is /healthz and /metrics' } }));
+    }
+  });
+  server.requestTimeout = 5_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
