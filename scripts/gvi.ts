@@ -1,0 +1,57 @@
+/**
+ * The operators' tool: `npm run -s gvi -- <command>`. Exits 0 when it did what was asked, 1 when it could not, 2 on wrong
+ * usage; every command takes `--json`.
+ */
+import { UsageError } from '../src/lib/command-line.js';
+import { ConfigError, loadConfig } from '../src/lib/config.js';
+import { makeKeys } from '../src/lib/keys.js';
+import { connectRedis } from '../src/lib/redis.js';
+import type { Command } from './gvi/command.js';
+import { failed } from './gvi/failed.js';
+import { redrive } from './gvi/redrive.js';
+import { send } from './gvi/send.js';
+import { show } from './gvi/show.js';
+import { status } from './gvi/status.js';
+
+const COMMANDS: readonly Command[] = [status, show, failed, redrive, send];
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === 'help' || name === '--help') {
+    process.stdout.write(help());
+    return name === undefined ? 2 : 0;
+  }
+  const command = COMMANDS.find((candidate) => candidate.name === name);
+  if (command === undefined) throw new UsageError(`There is no command ${name}.\n\n${help()}`);
+  const config = loadConfig();
+  const redis = connectRedis({ url: config.redisUrl, role: 'tool' });
+  try {
+    return await command.run(rest, {
+      config,
+      redis,
+      keys: makeKeys(config.keyPrefix),
+      print: (text) => void process.stdout.write(`${text}\n`),
+    });
+  } finally {
+    redis.disconnect();
+  }
+}
+
+function help(): string {
+  const lines = COMMANDS.map(({ usage, summary }) => `  gvi ${usage.padEnd(44)} ${summary}`);
+  return `Usage: npm run -s gvi -- <command> [--json]\n\n${lines.join('\n')}\n`;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    const isForPeople = error instanceof ConfigError || error instanceof UsageError;
+    const isRedisAway = error instanceof Error && error.name === 'MaxRetriesPerRequestError';
+    process.stderr.write(
+      `${isRedisAway ? 'Redis is not reachable.' : isForPeople ? error.message : String((error as Error).stack ?? error)}\n`,
+    );
+    process.exitCode = error instanceof UsageError ? 2 : 1;
+  },
+);

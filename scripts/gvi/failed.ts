@@ -1,0 +1,33 @@
+import { readOpenFailures } from '../../src/lib/overview.js';
+import { type Command, parseCommandLine } from './command.js';
+import { formatTable } from './format.js';
+
+/** What stands failed. */
+export const failed: Command = {
+  name: 'failed',
+  usage: 'failed',
+  summary: 'what failed for good and was not redriven, newest first',
+  async run(argv, { redis, keys, print }) {
+    const { values } = parseCommandLine(failed, argv, {});
+    const failures = await readOpenFailures({ redis, keys });
+    if (values.json) {
+      print(JSON.stringify(failures));
+      return 0;
+    }
+    if (failures.length === 0) {
+      print('Nothing stands failed.');
+      return 0;
+    }
+    const rows = failures.map(({ at, eventId, group, attempts, error }) => [
+      at,
+      eventId,
+      group,
+      attempts,
+      error.code,
+      error.message,
+    ]);
+    print(formatTable(['at', 'event', 'group', 'tries', 'code', 'message'], rows));
+    print(`\nTry again: npm run -s gvi -- redrive <event…> or --all`);
+    return 0;
+  },
+};

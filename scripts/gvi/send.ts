@@ -1,0 +1,87 @@
+import { createHmac, randomUUID } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import got from 'got';
+import { UsageError } from '../../src/lib/command-line.js';
+import type { Config } from '../../src/lib/config.js';
+import { type Command, parseCommandLine } from './command.js';
+
+const FIXTURES: Record<string, string> = {
+  calendly: 'test/fixtures/calendly_invitee_created.json',
+  readai: 'test/fixtures/readai_meeting_completed.json',
+};
+const TIMEOUT_MS = 10_000;
+
+/** Posts a sample webhook, signed with the keys that are set. */
+export const send: Command = {
+  name: 'send',
+  usage: 'send <calendly | readai | file> [--url] [--fresh]',
+  summary: 'posts a signed sample webhook; --fresh makes it a new event',
+  async run(argv, { config, print }) {
+    const { values, positionals } = parseCommandLine(send, argv, {
+      url: { type: 'string' },
+      fresh: { type: 'boolean', default: false },
+    });
+    const [name] = positionals;
+    if (name === undefined || positionals.length > 1) throw new UsageError(`Usage: gvi ${send.usage}`);
+    const body = readFixture(name, values.fresh);
+    const source = 'session_id' in body || 'meeting_id' in body ? 'readai' : 'calendly';
+    const base = values.url ?? `http://127.0.0.1:${config.port}`;
+    const url = base.includes('/webhooks/') ? base : `${base.replace(/\/$/, '')}/webhooks/${source}`;
+    const text = JSON.stringify(body);
+    const reply = await got.post(url, {
+      body: text,
+      headers: { 'content-type': 'application/json', ...sign(source, text, config) },
+      throwHttpErrors: false,
+      retry: { limit: 0 },
+      timeout: { request: TIMEOUT_MS },
+    });
+    print(
+      values.json
+        ? JSON.stringify({ status: reply.statusCode, body: parseOrText(reply.body) })
+        : `${reply.statusCode} ${reply.body}`,
+    );
+    return reply.statusCode < 300 ? 0 : 1;
+  },
+};
+
+type Body = Record<string, unknown>;
+
+function readFixture(name: string, isFresh: boolean): Body {
+  const path = FIXTURES[name] ?? name;
+  if (!existsSync(path))
+    throw new UsageError(`There is no sample ${name}: it should be calendly, readai or the path of a JSON file`);
+  const body = JSON.parse(readFileSync(path, 'utf8')) as Body;
+  return isFresh ? makeFresh(body) : body;
+}
+
+/** Another booking, another meeting: the parts that the idempotency key is made of are new. */
+function makeFresh(body: Body): Body {
+  const id = randomUUID();
+  if ('session_id' in body || 'meeting_id' in body) return { ...body, session_id: id, request_id: randomUUID() };
+  const payload = body.payload as Body;
+  const uri = String(payload.uri).replace(/[^/]+$/, id);
+  return { ...body, created_at: new Date().toISOString(), payload: { ...payload, uri } };
+}
+
+function sign(source: 'calendly' | 'readai', text: string, { calendly, readai }: Config): Record<string, string> {
+  if (source === 'calendly') {
+    const [key] = calendly.signingKeys;
+    if (key === undefined) return {};
+    const time = Math.floor(Date.now() / 1000);
+    const digest = createHmac('sha256', key).update(`${time}.${text}`).digest('hex');
+    return { 'calendly-webhook-signature': `t=${time},v1=${digest}` };
+  }
+  const [key] = readai.signingKeys;
+  if (key !== undefined) {
+    return { 'x-read-signature': createHmac('sha256', Buffer.from(key, 'base64')).update(text).digest('hex') };
+  }
+  return readai.sharedSecret === undefined ? {} : { 'x-readai-secret': readai.sharedSecret };
+}
+
+function parseOrText(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

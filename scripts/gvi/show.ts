@@ -1,0 +1,55 @@
+import { type Chain, makeChains } from '../../src/lib/chain.js';
+import { UsageError } from '../../src/lib/command-line.js';
+import { type Command, parseCommandLine } from './command.js';
+import { formatDuration, formatTable } from './format.js';
+
+/** "What happened to this lead?" */
+export const show: Command = {
+  name: 'show',
+  usage: 'show <event id or key>',
+  summary: 'what happened to an event: its trail, what it waits for, why it failed',
+  async run(argv, { redis, keys, print }) {
+    const { values, positionals } = parseCommandLine(show, argv, {});
+    const [wanted] = positionals;
+    if (wanted === undefined || positionals.length > 1) throw new UsageError(`Usage: gvi ${show.usage}`);
+    const chains = makeChains({ redis, keys });
+    const eventId = await chains.findEventId(wanted);
+    const chain = eventId === undefined ? undefined : await chains.findChain(eventId);
+    if (chain === undefined) {
+      print(
+        values.json
+          ? JSON.stringify({ error: { code: 'not_found', message: 'There is no such event' } })
+          : `There is no event ${wanted}.`,
+      );
+      return 1;
+    }
+    print(values.json ? JSON.stringify(chain) : describeChain(chain));
+    return 0;
+  },
+};
+
+function describeChain(chain: Chain): string {
+  const steps = chain.trail.map((step) => [
+    ...[step.at, step.type, step.eventId, step.group],
+    step.attempts === 1 ? '' : `${step.attempts} attempts`,
+    step.durationMs === 0 ? '' : formatDuration(step.durationMs),
+  ]);
+  const lines = [
+    `${chain.eventId}  ${chain.status.toUpperCase()}`,
+    `key   ${chain.key}`,
+    `type  ${chain.type}`,
+    '',
+    formatTable(['at', 'type', 'event', 'by', 'tries', 'took'], steps),
+  ];
+  if (chain.waiting !== undefined) {
+    const { group, attempts, dueAt, provider, error } = chain.waiting;
+    const until = provider !== undefined ? `until ${provider} is back` : dueAt === undefined ? '' : `until ${dueAt}`;
+    lines.push('', `waits in ${group} ${until}: ${error.message} (${error.code}), attempts spent: ${attempts}`);
+  }
+  if (chain.failure !== undefined) {
+    const { group, error, at } = chain.failure;
+    lines.push('', `failed in ${group} at ${at}: ${error.message} (${error.code})`);
+    if (chain.status === 'failed') lines.push(`try again: npm run -s gvi -- redrive ${chain.eventId}`);
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,127 @@
+/**
+ * Carries leads and meeting summaries into Zoho CRM: the lead upserted by email, the summary as a note on the lead of each
+ * external participant. It takes what is waiting as one batch; a single event waits for nobody.
+ */
+import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer.js';
+import { NotYetError, OutageError, TerminalError } from '../lib/errors.js';
+import type { LeadSynced, StoredEvent } from '../lib/events.js';
+import { rehearse } from './crm-sync/dry-run.js';
+import type { CrmEvent } from './crm-sync/lead-facts.js';
+import { type SyncDeps, type SyncItem, syncBatch, toItem } from './crm-sync/sync-batch.js';
+
+export type CrmSyncOptions = Omit<SyncDeps, 'zoho'> & {
+  /** Absent where no credentials are set. */
+  zoho: SyncDeps['zoho'] | undefined;
+  dryRun: boolean;
+};
+
+const BATCH_MAX = 100;
+/** How long an event waits whose lead is being written by somebody else. */
+const LEASED_WAIT_MS = 150;
+
+export function makeCrmSync(options: CrmSyncOptions) {
+  const { zoho, ledger, dryRun } = options;
+  const needs = zoho === undefined ? [] : (['zoho'] as const);
+  /** What to forget once the event's receipt stands in the stream. */
+  const intentsByEvent = new WeakMap<StoredEvent, Map<string, string>>();
+
+  return defineBatchConsumer({
+    name: 'crm-sync',
+    on: ['lead.enriched', 'meeting.summarized'],
+    emits: ['lead.synced'],
+    needs: () => needs,
+    batchMax: BATCH_MAX,
+
+    async handleBatch(deliveries, context) {
+      const items = deliveries.map(({ event }) => toItem(event));
+      const concerned = items.filter(({ leads }) => leads.length > 0);
+      const outcomes = await syncConcerned(concerned, context);
+      return items.map((item) => outcomes.get(item.event) ?? done(nothingToWrite(item.event)));
+    },
+
+    async settled(events) {
+      const saved = new Map(events.flatMap((event) => [...(intentsByEvent.get(event) ?? [])]));
+      await ledger.dropIntents(saved);
+    },
+  });
+
+  async function syncConcerned(
+    items: readonly SyncItem[],
+    context: Context,
+  ): Promise<Map<CrmEvent, Outcome<'lead.synced'>>> {
+    if (items.length === 0) return new Map();
+    if (dryRun) return rehearse(items, { ...options, zoho }, context);
+    if (zoho === undefined) throw notConfigured();
+    return syncUnderLease(items, { ...options, zoho }, context);
+  }
+
+  /** A lead's lease covers the CRM write only. */
+  async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, context: Context) {
+    const lease = await ledger.lease([...new Set(items.flatMap(({ leads }) => leads.map(({ email }) => email)))]);
+    try {
+      const [free, busy] = partition(items, ({ leads }) => leads.every(({ email }) => lease.emails.has(email)));
+      const outcomes = new Map<CrmEvent, Outcome<'lead.synced'>>(busy.map(({ event }) => [event, leased()]));
+      for (const [event, outcome] of await syncFree(free, deps, context)) outcomes.set(event, outcome);
+      return outcomes;
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async function syncFree(
+    items: readonly SyncItem[],
+    deps: SyncDeps,
+    context: Context,
+  ): Promise<[CrmEvent, Outcome<'lead.synced'>][]> {
+    if (items.length === 0) return [];
+    try {
+      const { outcomes, intents } = await syncBatch(items, deps, context);
+      for (const { event, leads } of items) {
+        const own = leads.flatMap(({ email }) => (intents.has(email) ? [[email, intents.get(email)!] as const] : []));
+        intentsByEvent.set(event, new Map(own));
+      }
+      return items.map(({ event }, index) => [event, outcomes[index]!]);
+    } catch (error) {
+      // A call refused as a whole says nothing of the single event in it.
+      if (!(error instanceof TerminalError) || items.length === 1) return items.map(({ event }) => [event, { error }]);
+      const alone: [CrmEvent, Outcome<'lead.synced'>][] = [];
+      for (const item of items) alone.push(...(await syncFree([item], deps, context)));
+      return alone;
+    }
+  }
+}
+
+function done(data: LeadSynced): Outcome<'lead.synced'> {
+  return { events: [{ type: 'lead.synced', data }] };
+}
+
+function nothingToWrite(event: CrmEvent): LeadSynced {
+  return { outcome: 'nothing_to_write', reason: reasonOf(event), leads: [], notes: [] };
+}
+
+function reasonOf(event: CrmEvent): string {
+  if (event.type === 'meeting.summarized') return event.data.skip ?? 'no_external_email';
+  if (event.data.internal) return 'colleague';
+  if (event.data.email === undefined) return 'no_email';
+  return 'rescheduled';
+}
+
+function leased(): Outcome<'lead.synced'> {
+  const delayMs = Math.round(LEASED_WAIT_MS * (0.5 + Math.random()));
+  return { error: new NotYetError('Another worker is writing this lead', { delayMs }) };
+}
+
+function notConfigured(): OutageError {
+  return new OutageError(
+    'Zoho is not configured: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN, or DRY_RUN=true',
+    {
+      code: 'zoho_not_configured',
+      provider: 'zoho',
+      kind: 'configuration',
+    },
+  );
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
+  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
+}

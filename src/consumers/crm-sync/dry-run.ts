@@ -1,0 +1,110 @@
+/**
+ * Works out what would be written, and writes nothing: `lead.synced` and the log show exactly the requests that would have
+ * been sent. Zoho is read where credentials are set; without them each lead is taken for a new one, and the request says so.
+ */
+import type { Context, Outcome } from '../../lib/consumer.js';
+import type { LeadSynced } from '../../lib/events.js';
+import {
+  buildCreateNotesRequest,
+  buildUpdateNotesRequest,
+  buildUpsertRequest,
+  type Zoho,
+} from '../../lib/providers/zoho/crm.js';
+import type { CrmEvent } from './lead-facts.js';
+import { notesOf } from './notes.js';
+import { type LeadResult, planLeads, type SyncDeps, type SyncItem, toRecord } from './sync-batch.js';
+
+type Request = NonNullable<LeadSynced['requests']>[number];
+
+const ASSUMES_NEW = 'The lead is taken for a new one: no Zoho credentials are set';
+
+/** Each event by itself, so that its requests are its own. */
+export async function rehearse(
+  items: readonly SyncItem[],
+  options: Omit<SyncDeps, 'zoho'> & { zoho: Zoho | undefined },
+  { signal, log }: Context,
+): Promise<Map<CrmEvent, Outcome<'lead.synced'>>> {
+  const deps: SyncDeps = { ...options, zoho: options.zoho ?? emptyCrm };
+  const assumes = options.zoho === undefined ? ASSUMES_NEW : undefined;
+  const outcomes = new Map<CrmEvent, Outcome<'lead.synced'>>();
+  for (const item of items) {
+    const results = await planLeads([item], deps, signal);
+    const data = describe(item, [...results.values()], assumes);
+    log.info({ event: item.event.id, requests: data.requests }, 'dry run: these requests were not sent');
+    outcomes.set(item.event, { events: [{ type: 'lead.synced', data }] });
+  }
+  return outcomes;
+}
+
+function describe(item: SyncItem, results: readonly LeadResult[], assumes: string | undefined): LeadSynced {
+  const toWrite = results.filter(
+    ({ plan, found }) => found?.converted === undefined && (plan.fields.size > 0 || found === undefined),
+  );
+  const upsert =
+    toWrite.length === 0
+      ? []
+      : [{ ...buildUpsertRequest(toWrite.map(toRecord)), ...(assumes === undefined ? {} : { assumes }) }];
+  const notes = notesOf(
+    item.event,
+    results.map(({ email }) => email),
+  );
+  const planned = notes.map((note) => {
+    const { found, known } = results.find(({ email }) => email === note.email)!;
+    const standing = known.notes?.[note.noteKey];
+    return {
+      note,
+      found,
+      standingId: standing?.[0] ?? null,
+      isSuperseded: standing !== undefined && standing[1] > note.revision,
+    };
+  });
+  const live = planned.filter(({ isSuperseded }) => !isSuperseded);
+  const created = live.filter(({ standingId }) => standingId === null);
+  const updated = live.filter(({ standingId }) => standingId !== null);
+  const requests: Request[] = [
+    ...upsert,
+    ...(updated.length === 0
+      ? []
+      : [
+          buildUpdateNotesRequest(
+            updated.map(({ note, standingId }) => ({ id: standingId!, title: note.title, content: note.content })),
+          ),
+        ]),
+    ...(created.length === 0
+      ? []
+      : [
+          buildCreateNotesRequest(
+            created.map(({ note, found }) => ({
+              module: 'Leads' as const,
+              parentId: found?.id ?? null,
+              title: note.title,
+              content: note.content,
+            })),
+          ),
+        ]),
+  ];
+  if (requests.length === 0) {
+    const reason = planned.some(({ isSuperseded }) => isSuperseded) ? 'superseded' : 'unchanged';
+    return { outcome: 'nothing_to_write', reason, leads: [], notes: [] };
+  }
+  return {
+    outcome: 'dry_run',
+    leads: toWrite.map(({ email, found }) => ({
+      email,
+      leadId: null,
+      action: found === undefined ? 'insert' : 'update',
+    })),
+    notes: live.map(({ standingId }) => ({
+      leadId: null,
+      noteId: null,
+      action: standingId === null ? 'insert' : 'update',
+    })),
+    requests,
+  };
+}
+
+/** Stands in for the CRM where it can't be read. */
+const emptyCrm = {
+  findLeads: async () => [],
+  readLeads: async () => [],
+} as unknown as Zoho;

@@ -1,0 +1,134 @@
+/** What one event says of a lead, in our own field names, each with its quality and its place in the lead's order. */
+import { domainOf, isPersonalDomain, isRoleAddress, localPartOf, normalizeEmail } from '../../lib/email-address.js';
+import type { LeadEnriched, MeddicElement, StoredEvent } from '../../lib/events.js';
+import type { Quality } from '../../lib/lead-state.js';
+import { splitName } from '../enrich/names.js';
+import { bookingDescription } from './note-text.js';
+
+/** Our field names; `ZOHO_FIELD_MAP` and the default map say where they go. */
+export type LeadField = keyof LeadEnriched['facts'] | 'description' | 'status' | `meddic.${MeddicElement}`;
+
+export type Fact = { field: LeadField; value: string; quality: Quality };
+
+export type CrmEvent = StoredEvent<'lead.enriched'> | StoredEvent<'meeting.summarized'>;
+
+/** What an event says of one lead. */
+export type LeadFacts = {
+  event: CrmEvent;
+  email: string;
+  /** Sorts a lead's events by when they happened; see `orderOf`. */
+  order: string;
+  facts: Fact[];
+  booking?: [id: string, state: string, startsAt: string];
+};
+
+/** Everything that an event says, lead by lead: none for colleagues and for people without an address. */
+export function factsOf(event: CrmEvent): LeadFacts[] {
+  return event.type === 'lead.enriched' ? factsOfBooking(event) : factsOfMeeting(event);
+}
+
+/** What fills the mandatory fields of a lead that is new to the CRM, where nothing better is known. */
+export function standInFacts(email: string): Fact[] {
+  const domain = domainOf(email);
+  const company: Fact[] =
+    isPersonalDomain(domain) || isRoleAddress(email) ? [] : [{ field: 'company', value: domain, quality: 0 }];
+  return [{ field: 'lastName', value: localPartOf(email), quality: 0 }, ...company];
+}
+
+/**
+ * Orders a lead's events by when they happened, not by when they came: time by the sender's clock; in a tie the old half
+ * of a moved booking first and a cancellation after its booking; then the id of the webhook's entry. As text it sorts
+ * like the order itself.
+ */
+export function orderOf(event: CrmEvent): string {
+  const rank = event.type === 'meeting.summarized' ? 4 : RANKS[event.data.kind];
+  const [ms = '0', sequence = '0'] = (event.cause ?? event.id).split('-').slice(1);
+  return `${toMicros(event.data.happenedAt)}.${rank}.${Number(ms).toString(36)}.${Number(sequence).toString(36).padStart(3, '0')}`;
+}
+
+/** The time in an order, ms since 1970. */
+export function timeOf(order: string): number {
+  return Number.parseInt(order, 36) / 1000;
+}
+
+const RANKS: Record<LeadEnriched['kind'], number> = {
+  moved_away: 0,
+  booked: 1,
+  rescheduled: 1,
+  routed: 1,
+  canceled: 2,
+  no_show: 3,
+  no_show_undone: 3,
+};
+
+/** Microseconds since 1970 as eleven base-36 digits: Calendly's times are that fine. */
+function toMicros(instant: string): string {
+  const ms = Date.parse(instant);
+  const micros = Number(/\.\d{3}(\d{3})/.exec(instant)?.[1] ?? 0);
+  return (Number.isNaN(ms) ? 0 : ms * 1000 + micros).toString(36).padStart(11, '0');
+}
+
+function factsOfBooking(event: StoredEvent<'lead.enriched'>): LeadFacts[] {
+  const { data } = event;
+  if (data.email === undefined || data.internal || data.kind === 'moved_away') return [];
+  const given = toFacts(data.facts, 2);
+  const assessed = toFacts(data.assessment?.facts ?? {}, 1).filter(({ field }) => !(field in data.facts));
+  const isAboutBooking = data.kind === 'booked' || data.kind === 'rescheduled' || data.kind === 'routed';
+  const description: Fact[] = isAboutBooking
+    ? [{ field: 'description', value: bookingDescription(event), quality: 2 }]
+    : [];
+  const state = BOOKING_STATES[data.kind];
+  return [
+    {
+      event,
+      email: normalizeEmail(data.email),
+      order: orderOf(event),
+      facts: [...given, ...assessed, ...description],
+      ...(data.booking === undefined || state === undefined
+        ? {}
+        : { booking: [data.booking.id, state, data.booking.startsAt ?? ''] }),
+    },
+  ];
+}
+
+function toFacts(facts: LeadEnriched['facts'], quality: Quality): Fact[] {
+  return Object.entries(facts).flatMap(([field, value]) =>
+    value === undefined || value === '' ? [] : [{ field: field as keyof LeadEnriched['facts'], value, quality }],
+  );
+}
+
+const BOOKING_STATES: Partial<Record<LeadEnriched['kind'], string>> = {
+  booked: 'booked',
+  rescheduled: 'booked',
+  canceled: 'canceled',
+  no_show: 'no_show',
+  no_show_undone: 'booked',
+};
+
+function factsOfMeeting(event: StoredEvent<'meeting.summarized'>): LeadFacts[] {
+  const { data } = event;
+  if (data.skip !== undefined) return [];
+  const byEmail = new Map<string, LeadFacts>();
+  for (const { name, email, side } of data.attendees) {
+    if (side !== 'external' || email === undefined) continue;
+    const address = normalizeEmail(email);
+    // A display name is no more than a hint: what a person typed into a form is better.
+    const { firstName, lastName } = name === '' || name.includes('@') ? {} : splitName(name);
+    const facts: Fact[] = [
+      ...(firstName === undefined ? [] : [{ field: 'firstName', value: firstName, quality: 1 } as const]),
+      ...(lastName === undefined ? [] : [{ field: 'lastName', value: lastName, quality: 1 } as const]),
+      ...meddicFacts(event),
+    ];
+    byEmail.set(address, { event, email: address, order: orderOf(event), facts });
+  }
+  return [...byEmail.values()];
+}
+
+/** Only what a customer's own words confirm may stand in a CRM field; the rest is in the note, marked as such. */
+function meddicFacts({ data }: StoredEvent<'meeting.summarized'>): Fact[] {
+  return Object.entries(data.meddic ?? {}).flatMap(([element, finding]) =>
+    finding?.status === 'confirmed'
+      ? [{ field: `meddic.${element as MeddicElement}` as const, value: finding.text, quality: 1 as const }]
+      : [],
+  );
+}

@@ -1,0 +1,27 @@
+/** The status of a lead, from all of its bookings that are known: the same whatever the order in which they came. */
+import type { LeadState } from '../../lib/lead-state.js';
+import { timeOf } from './lead-facts.js';
+
+export const STATUS_TEXTS: Record<string, string> = {
+  booked: 'Meeting Booked',
+  canceled: 'Meeting Canceled',
+  no_show: 'No Show',
+};
+
+/**
+ * The latest event decides, but a cancellation does not hide another booking that was still to come. `undefined` where
+ * there is no booking.
+ */
+export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value: string; order: string } | undefined {
+  const all = Object.values(bookings).map(([state, startsAt, order]) => ({ state, startsAt, order }));
+  const latest = all.reduce<(typeof all)[number] | undefined>(
+    (a, b) => (a === undefined || b.order > a.order ? b : a),
+    undefined,
+  );
+  if (latest === undefined) return undefined;
+  const stillToCome =
+    latest.state === 'canceled' &&
+    all.some(({ state, startsAt }) => state === 'booked' && Date.parse(startsAt) > timeOf(latest.order));
+  const value = STATUS_TEXTS[stillToCome ? 'booked' : latest.state];
+  return value === undefined ? undefined : { value, order: latest.order };
+}

@@ -1,0 +1,104 @@
+/**
+ * Decides what is written to one lead: pure, so that the rule that no person's value is ever overwritten can be read and
+ * tested in one place.
+ */
+import {
+  addBooking,
+  beats,
+  hashValue,
+  type LeadState,
+  type Quality,
+  type Written,
+  writtenOf,
+} from '../../lib/lead-state.js';
+import type { FieldTarget } from './field-map.js';
+import { type Fact, type LeadFacts, type LeadField, standInFacts } from './lead-facts.js';
+import { statusOf } from './lead-status.js';
+
+/** The lead as the CRM has it now. */
+export type CrmLead = { id: string; fields: Readonly<Record<string, unknown>> };
+
+export type PlannedField = { value: string; quality: Quality; order: string };
+
+export type LeadPlan = {
+  email: string;
+  crmLead: CrmLead | undefined;
+  /** By CRM field: what is to be written. */
+  fields: Map<string, PlannedField>;
+  /** By CRM field: what stands there already and was put there for the same fact. */
+  standing: Map<string, PlannedField>;
+};
+
+/** `fit` cuts a value to what the field takes; `undefined` where the field can't take it at all. */
+export function planLead(input: {
+  email: string;
+  facts: readonly LeadFacts[];
+  known: LeadState;
+  crmLead: CrmLead | undefined;
+  fieldMap: ReadonlyMap<LeadField, FieldTarget>;
+  fit: (field: string, value: string) => string | undefined;
+}): LeadPlan {
+  const { email, facts, known, crmLead, fieldMap, fit } = input;
+  const plan: LeadPlan = { email, crmLead, fields: new Map(), standing: new Map() };
+  for (const [ours, best] of bestFacts(email, facts, known, crmLead)) {
+    const target = fieldMap.get(ours);
+    const value = target === undefined ? undefined : fit(target.field, best.value);
+    if (target === undefined || value === undefined) continue;
+    const decision = decideField({ ...best, value }, target, writtenOf(known, target.field), crmLead);
+    if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(target.field, { ...best, value });
+  }
+  return plan;
+}
+
+/** The best fact for each of our fields, over all events at hand. */
+function bestFacts(
+  email: string,
+  facts: readonly LeadFacts[],
+  known: LeadState,
+  crmLead: CrmLead | undefined,
+): Map<LeadField, PlannedField> {
+  const best = new Map<LeadField, PlannedField>();
+  const offer = (fact: Fact, order: string) => {
+    const before = best.get(fact.field);
+    const offered = { value: fact.value, quality: fact.quality, order };
+    if (before === undefined || beats(offered, before)) best.set(fact.field, offered);
+  };
+  for (const lead of facts) for (const fact of lead.facts) offer(fact, lead.order);
+  const firstOrder = facts.map(({ order }) => order).sort()[0] ?? '';
+  if (crmLead === undefined) for (const fact of standInFacts(email)) offer(fact, firstOrder);
+  const status = statusOf(bookingsOf(facts, known));
+  if (status !== undefined) offer({ field: 'status', value: status.value, quality: 2 }, status.order);
+  return best;
+}
+
+export function bookingsOf(facts: readonly LeadFacts[], known: LeadState): NonNullable<LeadState['bookings']> {
+  let state = known;
+  for (const { booking, order } of facts) if (booking !== undefined) state = addBooking(state, booking, order);
+  return state.bookings ?? {};
+}
+
+type FieldDecision = 'write' | 'leave' | 'stands';
+
+/**
+ * - The lead is new: write.
+ * - The field belongs to the service: the better or later fact stands.
+ * - It holds what this service wrote: the same, so an older fact never wins over a later one.
+ * - It is empty: fill it, unless this service had written to it: then a person has cleared it.
+ * - Anything else is a person's.
+ */
+export function decideField(
+  fact: PlannedField,
+  target: FieldTarget,
+  written: Written | undefined,
+  crmLead: CrmLead | undefined,
+): FieldDecision {
+  if (crmLead === undefined) return 'write';
+  const current = crmLead.fields[target.field];
+  const isEmpty = current === undefined || current === null || current === '';
+  const isSame = !isEmpty && hashValue(current) === hashValue(fact.value);
+  const isOurs = written !== undefined && !isEmpty && hashValue(current) === written.hash;
+  if (isSame) return written?.order === fact.order || (isOurs && beats(fact, written)) ? 'stands' : 'leave';
+  if (target.owner === 'service') return written === undefined || beats(fact, written) || isEmpty ? 'write' : 'leave';
+  if (isEmpty) return written === undefined && fact.quality > 0 ? 'write' : 'leave';
+  return isOurs && beats(fact, written) ? 'write' : 'leave';
+}
