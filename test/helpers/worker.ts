@@ -1,0 +1,105 @@
+/** A worker in this process, on a Redis of the test's own, with short times. */
+import { pino } from 'pino';
+import { parseConfig } from '../../src/lib/config.js';
+import type { Consumer } from '../../src/lib/consumer.js';
+import type { StreamName } from '../../src/lib/event-id.js';
+import { type Keys, makeKeys } from '../../src/lib/keys.js';
+import type { Projection } from '../../src/lib/projector.js';
+import type { RedisClient } from '../../src/lib/redis.js';
+import { connectRedis } from '../../src/lib/redis.js';
+import { toRecord } from '../../src/lib/runtime/entry.js';
+import { startWorker } from '../../src/lib/runtime/worker.js';
+
+export const shortTimes = {
+  VISIBILITY_TIMEOUT_MS: '400',
+  RETRY_BASE_MS: '40',
+  RETRY_MAX_MS: '200',
+  MAX_ATTEMPTS: '3',
+  SHUTDOWN_GRACE_MS: '300',
+};
+
+export type TestWorker = Awaited<ReturnType<typeof startTestWorker>>;
+
+export async function startTestWorker(options: {
+  redisUrl: string;
+  consumers: readonly Consumer[];
+  projections?: readonly Projection[];
+  concurrency?: number;
+  keyPrefix?: string;
+  env?: Record<string, string>;
+}) {
+  const config = parseConfig({
+    REDIS_URL: options.redisUrl,
+    KEY_PREFIX: options.keyPrefix ?? '',
+    ...shortTimes,
+    ...options.env,
+  });
+  const keys = makeKeys(config.keyPrefix);
+  const redis = connectRedis({ url: config.redisUrl, role: 'worker' });
+  const worker = await startWorker({
+    ...{ config, redis, keys, consumers: options.consumers, projections: options.projections ?? [] },
+    concurrency: options.concurrency,
+    log: pino({ level: process.env.TEST_LOG ?? 'silent' }),
+  });
+  return {
+    ...worker,
+    redis,
+    keys,
+    async stop() {
+      await worker.stop();
+      redis.disconnect();
+    },
+  };
+}
+
+/** Appends a webhook event the way ingest does. */
+export async function appendWebhook(
+  { redis, keys }: { redis: RedisClient; keys: Keys },
+  { stream = 'events:calendly', type, key, body }: { stream?: StreamName; type: string; key: string; body: unknown },
+): Promise<string> {
+  const at = new Date().toISOString();
+  const id = await redis.xadd(
+    keys.stream(stream),
+    '*',
+    'type',
+    type,
+    'key',
+    key,
+    'at',
+    at,
+    'v',
+    '1',
+    'data',
+    JSON.stringify(body),
+  );
+  const eventId = `${stream.slice('events:'.length)}-${id}`;
+  await redis.set(keys.idemSeen(key), eventId);
+  await redis.hset(keys.progress(key), 'id', eventId, eventId, '');
+  return eventId;
+}
+
+export async function readStream({ redis, keys }: { redis: RedisClient; keys: Keys }, stream: StreamName) {
+  const entries = await redis.xrange(keys.stream(stream), '-', '+');
+  return entries.map(([id, flat]) => {
+    const fields = toRecord(flat);
+    return { id, eventId: `${stream.slice('events:'.length)}-${id}`, fields, data: JSON.parse(fields.data ?? 'null') };
+  });
+}
+
+export async function pendingCount(
+  { redis, keys }: { redis: RedisClient; keys: Keys },
+  stream: StreamName,
+  group: string,
+): Promise<number> {
+  const [count] = (await redis.xpending(keys.stream(stream), group)) as [number];
+  return count;
+}
+
+/** A booking as Calendly sends it, as small as it may be. */
+export function booking(id: string, email = `${id}@brightwater.example`) {
+  return {
+    event: 'invitee.created',
+    created_at: '2026-11-02T09:00:01.000000Z',
+    payload: { uri: `https://api.calendly.com/scheduled_events/E/invitees/${id}`, email, name: 'Karen Liu' },
+  };
+}
