@@ -10,11 +10,20 @@ const MINUTE_S = 60;
 const SINGLES_PER_MINUTE = 5;
 
 export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys }) {
+  const pauseMark = (provider: Provider, since: string) => keys.alertMark(`${provider}:${since}`);
+  const mark = async (key: string) => {
+    await redis.set(key, '1', 'EX', MARK_KEPT_S);
+  };
+  const isMarked = async (key: string) => (await redis.exists(key)) === 1;
+
   return {
-    /** Whether an earlier try may have posted the alert: its answer never came. */
-    wasSent: async (eventId: string): Promise<boolean> => (await redis.exists(keys.alertMark(eventId))) === 1,
-    markSending: async (eventId: string): Promise<void> => {
-      await redis.set(keys.alertMark(eventId), '1', 'EX', MARK_KEPT_S);
+    retryMarks: {
+      /** Whether an earlier try may have posted the alert: its answer never came. */
+      wasSent: (eventId: string) => isMarked(keys.alertMark(eventId)),
+      markSending: (eventId: string) => mark(keys.alertMark(eventId)),
+      clear: async (eventId: string): Promise<void> => {
+        await redis.unlink(keys.alertMark(eventId));
+      },
     },
     /** Whether one more single message may be posted in this minute; beyond that alerts gather into a digest. */
     budget: async (): Promise<boolean> => {
@@ -23,12 +32,11 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
       if (posted === 1) await redis.expire(key, 2 * MINUTE_S);
       return posted <= SINGLES_PER_MINUTE;
     },
-    isStillPaused: async (provider: Provider, since: string): Promise<boolean> =>
-      (await redis.hget(keys.pause(provider), 'since')) === since,
-    wasAlerted: async (provider: Provider, since: string): Promise<boolean> =>
-      (await redis.exists(keys.alertMark(`${provider}:${since}`))) === 1,
-    markAlerted: async (provider: Provider, since: string): Promise<void> => {
-      await redis.set(keys.alertMark(`${provider}:${since}`), '1', 'EX', MARK_KEPT_S);
+    pauses: {
+      isStillPaused: async (provider: Provider, since: string) =>
+        (await redis.hget(keys.pause(provider), 'since')) === since,
+      wasAlerted: (provider: Provider, since: string) => isMarked(pauseMark(provider, since)),
+      markAlerted: (provider: Provider, since: string) => mark(pauseMark(provider, since)),
     },
   };
 }

@@ -38,7 +38,7 @@ const enrichThrough = (gemini: { call: () => void }) =>
     needs: ({ type }) => (type === 'calendly.invitee.created' ? ['gemini'] : []),
     async handle(event) {
       if (event.type === 'calendly.invitee.created') gemini.call();
-      return [{ type: 'lead.enriched', data: { kind: 'booked', happenedAt: event.data.created_at, facts: {} } }];
+      return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
     },
   });
 
@@ -119,7 +119,7 @@ test('an event that fails while others succeed spends its own attempts and fails
         needs: () => ['gemini'],
         async handle(event) {
           if (event.key.endsWith(':bad')) throw down();
-          return [{ type: 'lead.enriched', data: { kind: 'booked', happenedAt: event.data.created_at, facts: {} } }];
+          return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
         },
       }),
     ],
@@ -183,7 +183,7 @@ test('what is not to be done yet waits without a slot and costs no attempt', asy
         async handle(event) {
           calls += 1;
           if (calls <= 5) throw new NotYetError('later', { delayMs: 20 });
-          return [{ type: 'lead.enriched', data: { kind: 'booked', happenedAt: event.data.created_at, facts: {} } }];
+          return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
         },
       }),
     ],

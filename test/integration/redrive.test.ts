@@ -35,7 +35,7 @@ const enrich = defineConsumer({
   async handle(event) {
     if (model.fails && model.isTerminal) throw new TerminalError('The model refused', { code: 'model_refused' });
     if (model.fails) throw new RetryableError('Busy', { code: 'busy', retryAfterMs: 60_000 });
-    return [{ type: 'lead.enriched', data: { kind: 'booked', happenedAt: event.data.created_at, facts: {} } }];
+    return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
   },
 });
 
@@ -43,7 +43,7 @@ const sync = defineConsumer({
   name: 'crm-sync',
   on: ['lead.enriched', 'meeting.summarized'],
   emits: ['lead.synced'],
-  handle: async () => [{ type: 'lead.synced', data: { outcome: 'nothing_to_write', leads: [], notes: [] } }],
+  handle: async () => [{ type: 'lead.synced' as const, data: { outcome: 'nothing_to_write' as const, leads: [], notes: [] } }],
 });
 
 const book = () => appendWebhook(worker, { type: 'calendly.invitee.created', key, body: booking('a') });

@@ -55,6 +55,9 @@ export type Deliverer = {
 
 type Held = { entry: Entry; abort: AbortController };
 
+/** An entry that the consumer is to see, and the providers without which that makes no sense. */
+type Ready = { item: Held; event: StoredEvent; needs: readonly Provider[] };
+
 /** One of these may end a chain: then the pipeline is done with the event. */
 const FINAL_TYPE: EventType = 'lead.synced';
 
@@ -114,20 +117,18 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   }
 
   async function runCall(items: Held[]): Promise<void> {
-    const ready: { item: Held; event: StoredEvent }[] = [];
+    const ready: Ready[] = [];
     const settled: Promise<unknown>[] = [];
     for (const item of items) {
       const prepared = prepare(item.entry);
-      if ('event' in prepared) ready.push({ item, event: prepared.event });
+      if ('event' in prepared) ready.push({ item, ...prepared });
       else settled.push(finish(item, prepared.settle));
     }
     if (ready.length > 0) {
       const startedAt = performance.now();
       const outcomes = await handle(ready);
       const ms = Math.round(performance.now() - startedAt);
-      const done = ready.map(({ item, event }, index) =>
-        finish(item, () => toSettlement(item.entry, event, outcomes[index]!, ms)),
-      );
+      const done = ready.map((one, index) => finish(one.item, () => toSettlement(one, outcomes[index]!, ms)));
       settled.push(
         ...done,
         tellSettled(
@@ -140,7 +141,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   }
 
   /** What can be settled without the consumer is; all else is decoded. */
-  function prepare(entry: Entry): { event: StoredEvent } | { settle: () => Promise<Settlement> } {
+  function prepare(entry: Entry): Omit<Ready, 'item'> | { settle: () => Promise<Settlement> } {
     if (entry.isDone && consumer.name !== 'alert') return { settle: async () => ({ kind: 'ack' }) };
     if (entry.deliveries > policy.attemptsMax) {
       const message = `A worker died ${entry.deliveries - 1} times while it worked on this event`;
@@ -149,9 +150,10 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     try {
       const event = decodeEntry(entry.stream, entry.id, entry.fields);
       if (!consumer.on.includes(event.type)) return { settle: async () => ({ kind: 'ack' }) };
-      const missing = entry.probes === undefined ? consumer.needs?.(event).find(health.isPaused) : undefined;
+      const needs = consumer.needs?.(event) ?? [];
+      const missing = entry.probes === undefined ? needs.find(health.isPaused) : undefined;
       if (missing !== undefined) return { settle: async () => waitFor(missing, nextWaitRecord(entry, missing)) };
-      return { event };
+      return { event, needs };
     } catch (error) {
       return { settle: () => settleError(entry, error) };
     }
@@ -204,9 +206,13 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     return isSettled && settlement.kind === 'done';
   }
 
-  async function toSettlement(entry: Entry, event: StoredEvent, outcome: Outcome, ms: number): Promise<Settlement> {
+  async function toSettlement(
+    { item: { entry }, event, needs }: Ready,
+    outcome: Outcome,
+    ms: number,
+  ): Promise<Settlement> {
     if ('error' in outcome) return settleError(entry, outcome.error, ms);
-    await tellSuccess(entry, event);
+    await tellSuccess(entry, needs);
     try {
       return doneWith(entry, event, outcome.events, ms);
     } catch (error) {
@@ -326,8 +332,8 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     };
   }
 
-  async function tellSuccess(entry: Entry, event: StoredEvent): Promise<void> {
-    const needed = new Set([...(consumer.needs?.(event) ?? []), ...(entry.probes === undefined ? [] : [entry.probes])]);
+  async function tellSuccess(entry: Entry, needs: readonly Provider[]): Promise<void> {
+    const needed = new Set([...needs, ...(entry.probes === undefined ? [] : [entry.probes])]);
     await Promise.all([...needed].map((provider) => health.succeeded(provider, options.now()).catch(() => {})));
   }
 
