@@ -83,6 +83,7 @@ function makeDeps(config: Config, redis: RedisClient, log: ReturnType<typeof mak
     alert: {
       slack: slackSettings === undefined ? undefined : makeSlack({ ...slackSettings, timeoutMs: SLACK_TIMEOUT_MS }),
       baseUrl: config.baseUrl,
+      internalDomains: config.internalDomains,
       ...makeAlertState({ redis, keys }),
     },
   };

@@ -17,13 +17,11 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
   const isMarked = async (key: string) => (await redis.exists(key)) === 1;
 
   return {
-    retryMarks: {
-      /** Whether an earlier try may have posted the alert: its answer never came. */
-      wasSent: (eventId: string) => isMarked(keys.alertMark(eventId)),
-      markSending: (eventId: string) => mark(keys.alertMark(eventId)),
-      clear: async (eventId: string): Promise<void> => {
-        await redis.unlink(keys.alertMark(eventId));
-      },
+    /** Whether an earlier try may have posted the alert: its answer never came. */
+    wasSent: (eventId: string) => isMarked(keys.alertMark(eventId)),
+    markSending: (eventId: string) => mark(keys.alertMark(eventId)),
+    clearSent: async (eventId: string): Promise<void> => {
+      await redis.unlink(keys.alertMark(eventId));
     },
     /** Whether one more single message may be posted in this minute; beyond that alerts gather into a digest. */
     budget: async (): Promise<boolean> => {
@@ -32,11 +30,9 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
       if (posted === 1) await redis.expire(key, 2 * MINUTE_S);
       return posted <= SINGLES_PER_MINUTE;
     },
-    pauses: {
-      isStillPaused: async (provider: Provider, since: string) =>
-        (await redis.hget(keys.pause(provider), 'since')) === since,
-      wasAlerted: (provider: Provider, since: string) => isMarked(pauseMark(provider, since)),
-      markAlerted: (provider: Provider, since: string) => mark(pauseMark(provider, since)),
-    },
+    isStillPaused: async (provider: Provider, since: string) =>
+      (await redis.hget(keys.pause(provider), 'since')) === since,
+    wasAlerted: (provider: Provider, since: string) => isMarked(pauseMark(provider, since)),
+    markAlerted: (provider: Provider, since: string) => mark(pauseMark(provider, since)),
   };
 }

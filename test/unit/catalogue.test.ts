@@ -1,5 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { AlertOptions } from '../../src/consumers/alert.js';
+import type { CrmSyncOptions } from '../../src/consumers/crm-sync.js';
 import { makeConsumers } from '../../src/consumers/index.js';
 import { parseConfig } from '../../src/lib/config.js';
 import { catalogue, type EventType, GROUPS, STREAMS, streamsOf } from '../../src/lib/events.js';
@@ -7,8 +9,13 @@ import { catalogue, type EventType, GROUPS, STREAMS, streamsOf } from '../../src
 const test = suite('event catalogue');
 
 const config = parseConfig({ REDIS_URL: 'redis://127.0.0.1:1' });
-const unused = {} as never;
-const consumers = makeConsumers({ config, gemini: undefined, crm: { ...unused, zoho: undefined, dryRun: true }, alert: unused });
+const unused = {} as unknown;
+const consumers = makeConsumers({
+  config,
+  gemini: undefined,
+  crm: { zoho: undefined, dryRun: true } as CrmSyncOptions,
+  alert: unused as AlertOptions,
+});
 const EMITTED_BY_RUNTIME: EventType = 'event.failed';
 
 for (const [type, definition] of Object.entries(catalogue)) {
@@ -17,7 +24,10 @@ for (const [type, definition] of Object.entries(catalogue)) {
     const write = consumers.filter(({ emits }) => emits.includes(type)).map(({ name }) => name);
     assert.equal([...definition.readBy], hear);
     if (type !== EMITTED_BY_RUNTIME) {
-      assert.equal(definition.writtenBy.filter((writer) => (GROUPS as readonly string[]).includes(writer)), write);
+      assert.equal(
+        definition.writtenBy.filter((writer) => (GROUPS as readonly string[]).includes(writer)),
+        write,
+      );
     }
   });
 }

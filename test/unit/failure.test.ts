@@ -18,7 +18,12 @@ const decide = (error: unknown, known?: AttemptRecord, otherSuccessAt = 0) =>
   decideFailure({ error, record: known, now, otherSuccessAt, random: 0.5 }, policy);
 
 test('a terminal error fails at once', () => {
-  assert.equal(decide(new TerminalError('no', { code: 'refused' })), { kind: 'fail', code: 'refused', message: 'no', attempts: 1 });
+  assert.equal(decide(new TerminalError('no', { code: 'refused' })), {
+    kind: 'fail',
+    code: 'refused',
+    message: 'no',
+    attempts: 1,
+  });
 });
 
 test('a retryable error is parked and spends an attempt', () => {

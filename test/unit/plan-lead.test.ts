@@ -23,7 +23,12 @@ const said = (time: number, ...facts: [Fact['field'], string, Fact['quality']?][
 const wrote = (time: number, field: string, value: string, quality = 2): LeadState =>
   addWrote({}, { order: orderAt(time), fields: { [field]: `${quality}${hashValue(value)}` } });
 
-const plan = (facts: LeadFacts[], crmFields: Record<string, unknown> | undefined, known: LeadState = {}, map = fieldMap) => {
+const plan = (
+  facts: LeadFacts[],
+  crmFields: Record<string, unknown> | undefined,
+  known: LeadState = {},
+  map = fieldMap,
+) => {
   const crmLead = crmFields === undefined ? undefined : { id: '1', fields: crmFields };
   const { fields } = planLead({ email, facts, known, crmLead, fieldMap: map, fit });
   return Object.fromEntries([...fields].map(([field, { value }]) => [field, value]));
@@ -63,7 +68,11 @@ const cases: [string, Parameters<typeof plan>, Record<string, string>][] = [
     [[said(2, ['company', 'Brightwater Inc'])], { Company: 'BW' }, wrote(1, 'Company', 'Brightwater')],
     {},
   ],
-  ['a value of ours that a person has cleared stays cleared', [[said(2, ['company', 'Inc'])], { Company: null }, wrote(1, 'Company', 'B')], {}],
+  [
+    'a value of ours that a person has cleared stays cleared',
+    [[said(2, ['company', 'Inc'])], { Company: null }, wrote(1, 'Company', 'B')],
+    {},
+  ],
   [
     'what a model suggests does not replace what a payload said',
     [[said(2, ['company', 'Guess Ltd', 1])], { Company: 'Brightwater' }, wrote(1, 'Company', 'Brightwater', 2)],
@@ -74,7 +83,11 @@ const cases: [string, Parameters<typeof plan>, Record<string, string>][] = [
     [[said(1, ['company', 'Brightwater'])], { Company: 'Guess Ltd' }, wrote(2, 'Company', 'Guess Ltd', 1)],
     { Company: 'Brightwater' },
   ],
-  ['no stand-in is written to a lead that is there', [[said(1, ['firstName', 'Karen'])], { First_Name: null, Company: null }], { First_Name: 'Karen' }],
+  [
+    'no stand-in is written to a lead that is there',
+    [[said(1, ['firstName', 'Karen'])], { First_Name: null, Company: null }],
+    { First_Name: 'Karen' },
+  ],
 ];
 
 for (const [name, args, expected] of cases) {
@@ -83,7 +96,9 @@ for (const [name, args, expected] of cases) {
 
 test('a field that the map gives to the service is written over', () => {
   const map = makeFieldMap({ company: { field: 'Company', owner: 'service' } });
-  assert.equal(plan([said(1, ['company', 'Brightwater'])], { Company: 'BW Holding' }, {}, map), { Company: 'Brightwater' });
+  assert.equal(plan([said(1, ['company', 'Brightwater'])], { Company: 'BW Holding' }, {}, map), {
+    Company: 'Brightwater',
+  });
 });
 
 test('events folded into one record give the same as one after another', () => {
@@ -95,7 +110,11 @@ test('events folded into one record give the same as one after another', () => {
 
 test('the latest event of all bookings decides the status', () => {
   const status = (...bookings: [string, string, number][]) =>
-    statusOf(Object.fromEntries(bookings.map(([state, startsAt, time], index) => [`b${index}`, [state, startsAt, orderAt(time)]])))?.value;
+    statusOf(
+      Object.fromEntries(
+        bookings.map(([state, startsAt, time], index) => [`b${index}`, [state, startsAt, orderAt(time)]]),
+      ),
+    )?.value;
   assert.is(status(['booked', '', 1]), STATUS_TEXTS.booked);
   assert.is(status(['canceled', '', 2]), STATUS_TEXTS.canceled);
   assert.is(status(['no_show', '', 2], ['booked', '', 1]), STATUS_TEXTS.no_show);

@@ -1,7 +1,7 @@
 /** Which notes an event asks for, and how a note that stands already is told. */
 import { normalizeEmail } from '../../lib/email-address.js';
 import type { CrmEvent } from './lead-facts.js';
-import { bookingNote, meetingNote } from './note-text.js';
+import { bookingNote, markerOfKey, meetingNote } from './note-text.js';
 
 export type NotePlan = {
   email: string;
@@ -25,15 +25,11 @@ export function notesOf(event: CrmEvent, emails: readonly string[]): NotePlan[] 
     email: normalizeEmail(email),
     noteKey,
     revision,
-    marker: markerOf(noteKey),
+    marker: markerOfKey(noteKey),
   }));
 }
 
 /** The idempotency key without the revision. */
 export function noteKeyOf({ key }: { key: string }): string {
   return key.replace(/:r\d+$/, '');
-}
-
-export function markerOf(noteKey: string): string {
-  return `[gvi:${noteKey}]`;
 }

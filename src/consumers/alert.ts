@@ -1,0 +1,184 @@
+/**
+ * Tells people what needs them: events that failed for good, providers that stay down and come back. What Slack does not
+ * take goes to the log; nothing that happens here becomes a failure of its own.
+ */
+import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer.js';
+import { NotYetError, OutageError } from '../lib/errors.js';
+import type { ProviderHealth, StoredEvent } from '../lib/events.js';
+import type { Slack } from '../lib/providers/slack/slack.js';
+import { type Delivered, makeDeliver, type RetryMarks, type Verdicts, writeToLog } from './alert/deliver.js';
+import { digestMessage, NAMED_MAX } from './alert/digest.js';
+import { failureMessage } from './alert/failure-text.js';
+import { pausedMessage, resumedMessage } from './alert/health-text.js';
+import { findSubject } from './alert/subject.js';
+
+type Provider = ProviderHealth['provider'];
+
+export type AlertOptions = RetryMarks & {
+  /** Absent without settings for it: then every alert is a log line. */
+  slack: Slack | undefined;
+  /** Of the dashboard, without a slash at its end. */
+  baseUrl?: string | undefined;
+  internalDomains?: readonly string[];
+  /** Takes one from the messages about single failures that may still be posted in this minute; false when none is left. */
+  budget: () => Promise<boolean>;
+  /** True from the moment that `provider.paused` can be read until `provider.resumed` can. */
+  isStillPaused: (provider: Provider, since: string) => Promise<boolean>;
+  /** Whether the pause that began at `since` was told of. */
+  wasAlerted: (provider: Provider, since: string) => Promise<boolean>;
+  markAlerted: (provider: Provider, since: string) => Promise<void>;
+  /** [60000] What exceeds the budget waits for the end of this window, and is told in one digest. */
+  gatherMs?: number;
+  /** [600000] How long an outage lasts before it is worth a message. */
+  outageAlertAfterMs?: number;
+};
+
+type AlertEvent = StoredEvent<'event.failed' | 'provider.paused' | 'provider.resumed'>;
+type FailedEvent = StoredEvent<'event.failed'>;
+type AlertOutcomes = Map<string, Outcome<'alert.sent'>>;
+/** Events that are told of in one message. */
+type Job = { events: readonly AlertEvent[]; run: () => Promise<AlertOutcomes> };
+
+const BATCH_MAX = 50;
+/** More failures in one batch than these are told in one digest. */
+const SINGLES_MAX = 3;
+const MINUTE_MS = 60_000;
+/** The budget's minute may begin a little later than ours. */
+const CLOCKS_DIFFER_MS = 500;
+const RECHECK_MS_MIN = 1_000;
+
+export function makeAlert(options: AlertOptions) {
+  const { slack, baseUrl, internalDomains = [], budget, isStillPaused, wasAlerted, markAlerted } = options;
+  const { gatherMs = MINUTE_MS, outageAlertAfterMs = 10 * MINUTE_MS } = options;
+  const deliver = makeDeliver({ slack, marks: options });
+
+  return defineBatchConsumer({
+    name: 'alert',
+    on: ['event.failed', 'provider.paused', 'provider.resumed'],
+    emits: ['alert.sent'],
+    // A pause may end without a message, which would say nothing about Slack.
+    needs: ({ type }) => (slack !== undefined && type === 'event.failed' ? ['slack'] : []),
+    batchMax: BATCH_MAX,
+
+    async handleBatch(deliveries, context) {
+      const events = deliveries.map(({ event }) => event);
+      const outcomes = await runJobs(planJobs(events, context));
+      return events.map(({ id }) => outcomes.get(id)!);
+    },
+
+    async settled(events) {
+      await Promise.all(events.map(({ id }) => options.clearSent(id)));
+    },
+  });
+
+  function planJobs(events: readonly AlertEvent[], context: Context): Job[] {
+    const failures = events.filter((event) => event.type === 'event.failed');
+    const health = events.flatMap((event): Job[] => {
+      if (event.type === 'provider.paused') return [{ events: [event], run: () => tellPaused(event, context) }];
+      return event.type === 'provider.resumed' ? [{ events: [event], run: () => tellResumed(event, context) }] : [];
+    });
+    if (failures.length > SINGLES_MAX) {
+      return [...health, { events: failures, run: () => tellMany(failures, context) }];
+    }
+    return [...health, ...failures.map((event): Job => ({ events: [event], run: () => tellOne(event, context) }))];
+  }
+
+  async function tellOne(event: FailedEvent, context: Context): Promise<AlertOutcomes> {
+    if (slack !== undefined && !(await budget())) {
+      const delayMs = gatherMs - (context.now().getTime() % gatherMs) + CLOCKS_DIFFER_MS;
+      throw new NotYetError('Many failures at once: this one waits for the next digest', { delayMs });
+    }
+    const subject = await findSubject(event, { read: context.read, internalDomains });
+    const compose = (isRepeat: boolean) => failureMessage(event, { subject, baseUrl, isRepeat });
+    return toOutcomes([event], await deliver([event.id], compose, context));
+  }
+
+  async function tellMany(failures: readonly FailedEvent[], context: Context): Promise<AlertOutcomes> {
+    const named = failures.slice(0, NAMED_MAX);
+    const subjects = await Promise.all(
+      named.map((event) => findSubject(event, { read: context.read, internalDomains })),
+    );
+    const compose = (isRepeat: boolean) => digestMessage(failures, { subjects, baseUrl, isRepeat });
+    const verdicts = await deliver(
+      failures.map(({ id }) => id),
+      compose,
+      context,
+    );
+    return toOutcomes(failures, verdicts, { isDigest: true });
+  }
+
+  async function tellPaused(event: StoredEvent<'provider.paused'>, context: Context): Promise<AlertOutcomes> {
+    const { provider, kind, since } = event.data;
+    if (kind === 'outage') {
+      // Over before it was worth a message.
+      if (!(await isStillPaused(provider, since))) return nothingToTell(event);
+      waitUntilLong(since, context);
+    }
+    // Before it is posted: an end that comes meanwhile must be told as well.
+    await markAlerted(provider, since);
+    if (provider === 'slack')
+      return toOutcomes([event], writeToLog([event.id], pausedMessage(event, false), context.log));
+    return toOutcomes([event], await deliver([event.id], (isRepeat) => pausedMessage(event, isRepeat), context));
+  }
+
+  async function tellResumed(event: StoredEvent<'provider.resumed'>, context: Context): Promise<AlertOutcomes> {
+    const { provider, since } = event.data;
+    // Nobody was told that it was down.
+    if (!(await wasAlerted(provider, since))) return nothingToTell(event);
+    return toOutcomes([event], await deliver([event.id], (isRepeat) => resumedMessage(event, isRepeat), context));
+  }
+
+  /** Looks again after as long as the outage has lasted: often at first, so that a short one is soon done with. */
+  function waitUntilLong(since: string, { now }: Context): void {
+    const lastedMs = now().getTime() - Date.parse(since);
+    const leftMs = outageAlertAfterMs - lastedMs;
+    if (!(leftMs > 0)) return;
+    const delayMs = Math.min(leftMs, Math.max(lastedMs, RECHECK_MS_MIN), MINUTE_MS);
+    throw new NotYetError('An outage is told of when it has lasted a while', { delayMs });
+  }
+}
+
+/** One after the other, as Slack takes about a message a second; once it is down, the others do not try. */
+async function runJobs(jobs: readonly Job[]): Promise<AlertOutcomes> {
+  const outcomes: AlertOutcomes = new Map();
+  let outage: OutageError | undefined;
+  for (const { events, run } of jobs) {
+    const found = outage === undefined ? await run().catch((error) => failAll(events, error)) : failAll(events, outage);
+    for (const [id, outcome] of found) {
+      outcomes.set(id, outcome);
+      if ('error' in outcome && outcome.error instanceof OutageError) outage = outcome.error;
+    }
+  }
+  return outcomes;
+}
+
+function failAll(events: readonly AlertEvent[], error: unknown): AlertOutcomes {
+  return new Map(events.map(({ id }) => [id, { error }]));
+}
+
+function nothingToTell({ id }: AlertEvent): AlertOutcomes {
+  return new Map([[id, { events: [] }]]);
+}
+
+function toOutcomes(events: readonly AlertEvent[], verdicts: Verdicts, { isDigest = false } = {}): AlertOutcomes {
+  return new Map(
+    events.map((event) => {
+      const verdict = verdicts.get(event.id)!;
+      return [event.id, 'error' in verdict ? verdict : { events: [alertSent(event, verdict, isDigest)] }];
+    }),
+  );
+}
+
+function alertSent(event: AlertEvent, delivered: Delivered, isDigest: boolean) {
+  const ts = delivered.delivery === 'slack' ? delivered.ts : undefined;
+  return {
+    type: 'alert.sent' as const,
+    data: {
+      failureId: event.id,
+      eventId: event.type === 'event.failed' ? event.data.eventId : event.id,
+      delivery: delivered.delivery,
+      ...(ts === undefined ? {} : { ts }),
+      ...(isDigest ? { digest: true } : {}),
+    },
+  };
+}

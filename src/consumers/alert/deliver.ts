@@ -1,0 +1,92 @@
+/**
+ * Brings a message to Slack at most twice, or to the log. Slack knows no idempotency key: after an answer that leaves it
+ * open whether the message stands there, it is posted once more, marked as a possible repeat, and never again.
+ */
+import type { Context } from '../../lib/consumer.js';
+import { OutageError, TerminalError } from '../../lib/errors.js';
+import type { Slack } from '../../lib/providers/slack/slack.js';
+import type { AlertMessage } from './message.js';
+
+/** Remembers, over restarts, which alerts were handed to Slack without a known outcome; by id of the alerted event. */
+export type RetryMarks = {
+  wasSent: (eventId: string) => Promise<boolean>;
+  markSending: (eventId: string) => Promise<void>;
+  /** The outcome is known: nothing was posted, or the alert is done. */
+  clearSent: (eventId: string) => Promise<void>;
+};
+
+export type Delivered = { delivery: 'slack'; ts: string | undefined } | { delivery: 'log' };
+
+/** What became of each alerted event, by its id. */
+export type Verdicts = Map<string, Delivered | { error: OutageError }>;
+
+export type Deliver = (
+  eventIds: readonly string[],
+  compose: (isRepeat: boolean) => AlertMessage,
+  context: Pick<Context, 'signal' | 'log'>,
+) => Promise<Verdicts>;
+
+/** Throws where nothing was posted and another try may: an outage of Slack, an abort, marks that cannot be read. */
+export function makeDeliver({ slack, marks }: { slack: Slack | undefined; marks: RetryMarks }): Deliver {
+  return async (eventIds, compose, { signal, log }) => {
+    if (slack === undefined) return writeToLog(eventIds, compose(false), log);
+    const doubtful = await findDoubtful(eventIds, marks);
+    const isRepeat = doubtful.length > 0;
+    if (isRepeat) await assertIsUp(slack, signal);
+    const message = compose(isRepeat);
+    await Promise.all(eventIds.map((eventId) => marks.markSending(eventId)));
+    try {
+      const { ts } = await slack.post({ text: message.text, blocks: message.blocks, signal });
+      return verdicts(eventIds, { delivery: 'slack', ts });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isOutage(error)) return writeToLog(eventIds, message, log, error);
+      const fresh = eventIds.filter((eventId) => !doubtful.includes(eventId));
+      if (!error.mayBeDone) {
+        await Promise.all(fresh.map((eventId) => marks.clearSent(eventId)));
+        throw error;
+      }
+      return new Map([...verdicts(fresh, { error }), ...(isRepeat ? writeToLog(doubtful, message, log, error) : [])]);
+    }
+  };
+}
+
+/** The same facts for whoever reads the log, with Slack's reason where it did not take the message. */
+export function writeToLog(
+  eventIds: readonly string[],
+  { facts }: Pick<AlertMessage, 'facts'>,
+  log: Context['log'],
+  error?: unknown,
+): Verdicts {
+  log.error({ ...facts, ...(error === undefined ? {} : { slack: reasonOf(error) }) }, 'alert');
+  return verdicts(eventIds, { delivery: 'log' });
+}
+
+async function findDoubtful(eventIds: readonly string[], marks: RetryMarks): Promise<string[]> {
+  const wasSent = await Promise.all(eventIds.map((eventId) => marks.wasSent(eventId)));
+  return eventIds.filter((_, index) => wasSent[index]);
+}
+
+/** The second try is the last: it is not spent on a Slack that is still down. Only an outage says so. */
+async function assertIsUp(slack: Slack, signal: AbortSignal): Promise<void> {
+  try {
+    await slack.test(signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (isOutage(error)) throw error;
+  }
+}
+
+/** A configuration fault of Slack is none: waiting for it would keep the alert from everybody. */
+function isOutage(error: unknown): error is OutageError {
+  return error instanceof OutageError && error.kind === 'outage';
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof OutageError || error instanceof TerminalError) return error.code;
+  return `unexpected ${error instanceof Error ? error.name : typeof error}`;
+}
+
+function verdicts(eventIds: readonly string[], verdict: Delivered | { error: OutageError }): Verdicts {
+  return new Map(eventIds.map((eventId) => [eventId, verdict]));
+}

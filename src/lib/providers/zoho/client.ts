@@ -1,0 +1,82 @@
+/** One HTTP call to Zoho CRM: token, timeout, and an answer that is good or thrown as one of `errors.ts`. */
+import got, { RequestError, TimeoutError } from 'got';
+import { OutageError } from '../../errors.js';
+import { type Answer, type Asked, nameOf, readAnswer, TokenRefusedError } from './answers.js';
+import type { ZohoTokenSource } from './token.js';
+
+export type ZohoCall = Asked & {
+  query?: Record<string, string>;
+  body?: unknown;
+};
+
+export type ZohoClient = {
+  /** The parsed body, `undefined` where there is none. Throws what `readAnswer` throws, and the signal's reason. */
+  send: (call: ZohoCall, signal: AbortSignal) => Promise<unknown>;
+};
+
+/** Nothing was sent when a call fails like this. */
+const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
+const NOT_SENT_PHASES = new Set(['lookup', 'connect', 'secureConnect']);
+const CONNECT_MS_MAX = 10_000;
+
+export function makeZohoClient({ token, timeoutMs }: { token: ZohoTokenSource; timeoutMs: number }): ZohoClient {
+  const connectMs = Math.min(timeoutMs, CONNECT_MS_MAX);
+
+  async function send(call: ZohoCall, signal: AbortSignal): Promise<unknown> {
+    const first = await token.get(signal);
+    try {
+      return readAnswer(call, await exchange(call, first, signal));
+    } catch (error) {
+      if (!(error instanceof TokenRefusedError)) throw error;
+    }
+    await token.invalidate(first.accessToken);
+    try {
+      return readAnswer(call, await exchange(call, await token.get(signal), signal));
+    } catch (error) {
+      if (!(error instanceof TokenRefusedError)) throw error;
+      const message = `${error.message}, with a new token too: check that ZOHO_DC and ZOHO_API_URL fit the account`;
+      throw new OutageError(message, { code: 'zoho_invalid_token', provider: 'zoho', kind: 'configuration' });
+    }
+  }
+
+  async function exchange(
+    call: ZohoCall,
+    { accessToken, apiDomain }: { accessToken: string; apiDomain: string },
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    try {
+      const { statusCode, body, headers } = await got(`${apiDomain}${call.path}`, {
+        method: call.method as 'GET' | 'POST' | 'PUT',
+        headers: { authorization: `Zoho-oauthtoken ${accessToken}` },
+        ...(call.query && { searchParams: call.query }),
+        ...(call.body !== undefined && { json: call.body }),
+        // The token must not follow a redirect to another host.
+        followRedirect: false,
+        retry: { limit: 0 },
+        signal,
+        throwHttpErrors: false,
+        timeout: { lookup: connectMs, connect: connectMs, secureConnect: connectMs, request: timeoutMs },
+      });
+      return { status: statusCode, text: body, retryAfter: headers['retry-after'] };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof RequestError) throw noAnswer(call, error);
+      throw error;
+    }
+  }
+
+  return { send };
+}
+
+/** Got's error is not kept as the cause: it holds the token and the query. */
+function noAnswer(call: ZohoCall, error: RequestError): OutageError {
+  const wasTooSlow = error instanceof TimeoutError;
+  const wasSent = wasTooSlow ? !NOT_SENT_PHASES.has(error.event) : !NOT_SENT.has(error.code);
+  const code = wasTooSlow ? 'zoho_timeout' : 'zoho_unreachable';
+  const what = wasTooSlow ? 'did not answer in time' : `could not be reached (${error.code})`;
+  return new OutageError(`Zoho ${what}: ${nameOf(call)}`, {
+    code,
+    provider: 'zoho',
+    mayBeDone: call.writes && wasSent,
+  });
+}

@@ -1,0 +1,43 @@
+/** The operators' tool as a person runs it: a process of its own, with these settings alone. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export type GviProcess = {
+  child: ChildProcess;
+  stdout: () => string;
+  stderr: () => string;
+  /** The exit code; null after a signal that killed it. */
+  exited: Promise<number | null>;
+};
+
+const SCRIPT = join(import.meta.dirname, '..', '..', 'scripts', 'gvi.ts');
+
+/** Runs elsewhere than in the project, so that no `.env` of a developer's leaks in. Kill `child` when the test ends. */
+export function startGvi(args: readonly string[], settings: Record<string, string>): GviProcess {
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), SCRIPT, ...args], {
+    cwd: tmpdir(),
+    env: { PATH: process.env.PATH, ...settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { child, stdout: () => stdout, stderr: () => stderr, exited };
+}
+
+/** Resolves when it has ended by itself. */
+export async function runGvi(
+  args: readonly string[],
+  settings: Record<string, string>,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const { stdout, stderr, exited } = startGvi(args, settings);
+  const code = await exited;
+  return { code, stdout: stdout(), stderr: stderr() };
+}

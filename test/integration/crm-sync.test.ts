@@ -1,0 +1,311 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readOverview } from '../../src/lib/overview.js';
+import { fixture, type Pipeline, startPipeline } from '../helpers/pipeline.js';
+import { startRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { startZoho, type ZohoStandin } from '../standins/zoho.js';
+
+const test = suite('leads and notes in the CRM');
+
+let redis: Awaited<ReturnType<typeof startRedis>>;
+let zoho: ZohoStandin;
+let pipeline: Pipeline;
+let tests = 0;
+
+const start = async (env: Record<string, string> = {}, workers = 1) => {
+  pipeline = await startPipeline({ redisUrl: redis.url, keyPrefix: `t${tests}:`, zoho, env, workers });
+};
+
+test.before(async () => {
+  redis = await startRedis();
+});
+test.before.each(async () => {
+  tests += 1;
+  zoho = await startZoho();
+});
+test.after.each(async () => {
+  await pipeline.stop();
+  await zoho.stop();
+});
+test.after(() => redis.stop());
+
+/** A booking of one person; `at` in seconds orders the events. */
+const booking = (id: string, at: number, over: Record<string, unknown> = {}) => ({
+  event: 'invitee.created',
+  created_at: `2026-11-02T09:00:${String(at).padStart(2, '0')}.000000Z`,
+  payload: {
+    uri: `https://api.calendly.com/scheduled_events/E${id}/invitees/${id}`,
+    email: 'Karen.Liu+demo@brightwater.example',
+    name: 'Karen Liu',
+    questions_and_answers: [{ question: 'Company', answer: 'Brightwater' }],
+    scheduled_event: { name: 'Product Demo', start_time: '2026-12-10T15:00:00.000000Z' },
+    ...over,
+  },
+});
+const canceled = (id: string, at: number, over: Record<string, unknown> = {}) => ({
+  ...booking(id, at, { status: 'canceled', cancellation: { canceled_by: 'Karen Liu', reason: 'Ill' }, ...over }),
+  event: 'invitee.canceled',
+});
+const email = 'karen.liu+demo@brightwater.example';
+const meeting = (over: Record<string, unknown> = {}) => ({ ...fixture('readai/meeting-end-base.json'), ...over });
+const theLead = () => {
+  const found = zoho.leadsOf(email);
+  assert.is(found.length, 1, 'one lead for one address');
+  return found[0]!;
+};
+const upserts = () => zoho.calls.filter(({ path }) => path === '/crm/v8/Leads/upsert');
+
+test('a booking makes one lead, by its address, with what the payload says', async () => {
+  await start();
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('a', 1)));
+  const lead = theLead();
+  assert.equal(
+    [lead.Email, lead.First_Name, lead.Last_Name, lead.Company, lead.Lead_Status],
+    [email, 'Karen', 'Liu', 'Brightwater', 'Meeting Booked'],
+  );
+  assert.is(synced.outcome, 'written');
+  assert.equal(synced.leads, [{ email, leadId: lead.id, action: 'insert' }]);
+});
+
+test('what a person typed into the lead stays, and what is empty is filled', async () => {
+  zoho.seedLead({
+    Email: 'Karen.Liu+Demo@Brightwater.example',
+    Last_Name: 'Liu-Smith',
+    Company: 'BW Holding',
+    Lead_Status: 'Contacted',
+  });
+  await start();
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('a', 1)));
+  const lead = theLead();
+  assert.equal(
+    [lead.Last_Name, lead.Company, lead.Lead_Status, lead.First_Name],
+    ['Liu-Smith', 'BW Holding', 'Contacted', 'Karen'],
+  );
+  assert.is(lead.Email, 'Karen.Liu+Demo@Brightwater.example');
+  assert.equal(synced.leads, [{ email, leadId: lead.id, action: 'update' }]);
+});
+
+test('a person who changes or clears what the service wrote is not overruled', async () => {
+  await start();
+  await pipeline.finished(
+    await pipeline.send('calendly', booking('a', 1, { text_reminder_number: '+1 404 555 1234' })),
+  );
+  zoho.editLead(theLead().id, { Company: 'Brightwater Group', Phone: null });
+  await pipeline.finished(
+    await pipeline.send('calendly', booking('b', 2, { text_reminder_number: '+1 404 555 9999' })),
+  );
+  const lead = theLead();
+  assert.equal([lead.Company, lead.Phone ?? null], ['Brightwater Group', null]);
+});
+
+test('a cancellation sets the status and leaves a note; a moved booking is no cancellation', async () => {
+  await start();
+  await pipeline.finished(await pipeline.send('calendly', booking('a', 1)));
+  await pipeline.finished(await pipeline.send('calendly', canceled('a', 5)));
+  assert.is(theLead().Lead_Status, 'Meeting Canceled');
+  assert.match(zoho.notes()[0]!.content, /Ill/);
+
+  const old = fixture('calendly/reschedule-2-old-canceled.json');
+  const synced = await pipeline.synced(await pipeline.send('calendly', old));
+  assert.equal([synced.outcome, synced.reason], ['nothing_to_write', 'rescheduled']);
+  await pipeline.finished(await pipeline.send('calendly', fixture('calendly/reschedule-1-new-created.json')));
+  const [moved] = zoho.leadsOf(old.payload.email);
+  assert.is(moved!.Lead_Status, 'Meeting Booked');
+  assert.not.match(
+    zoho
+      .notes()
+      .map(({ title }) => title)
+      .join('\n')
+      .split('\n')
+      .slice(1)
+      .join('\n'),
+    /cancel/i,
+  );
+});
+
+test('a meeting leaves its summary as a note on each external participant, never on a colleague', async () => {
+  await start();
+  const synced = await pipeline.synced(await pipeline.send('readai', meeting()));
+  assert.equal(
+    zoho.leads().map(({ Email }) => Email),
+    ['karen@brightwater.example'],
+  );
+  assert.is(zoho.notes().length, 1);
+  assert.match(zoho.notes()[0]!.content, /Karen wants a pilot/);
+  assert.equal(
+    synced.notes.map(({ leadId, noteId }: { leadId: string; noteId: string }) => [leadId, noteId]),
+    [[zoho.leads()[0]!.id, zoho.notes()[0]!.id]],
+  );
+});
+
+test('a meeting pushed again with other content updates its note; an older revision that comes late writes nothing', async () => {
+  await start();
+  await pipeline.finished(await pipeline.send('readai', meeting()));
+  const second = await pipeline.synced(
+    await pipeline.send('readai', meeting({ request_id: 'R2', summary: 'Karen wants a pilot in January.' })),
+  );
+  assert.is(zoho.notes().length, 1);
+  assert.match(zoho.notes()[0]!.content, /January/);
+  assert.equal(
+    second.notes.map(({ action }: { action: string }) => action),
+    ['update'],
+  );
+});
+
+test('a lead that became a contact is not made anew: its note goes to the deal', async () => {
+  const id = zoho.seedLead({ Email: 'karen@brightwater.example', Last_Name: 'Liu' });
+  const { dealId } = zoho.convertLead(id);
+  await start();
+  const synced = await pipeline.synced(await pipeline.send('readai', meeting()));
+  assert.is(zoho.leadsOf('karen@brightwater.example').length, 1);
+  assert.equal(
+    zoho.notes().map(({ module, parentId }) => [module, parentId]),
+    [['Deals', dealId]],
+  );
+  assert.equal([synced.outcome, synced.reason], ['written', 'lead_converted']);
+});
+
+test('a meeting among colleagues, a colleague who books and a form without an address write nothing', async () => {
+  await start();
+  const reasons: string[] = [];
+  for (const [source, body] of [
+    ['readai', fixture('readai/meeting-end-internal-only.json')],
+    ['calendly', booking('a', 1, { email: 'sam@vendor.example' })],
+    ['calendly', fixture('calendly/routing-form.json')],
+  ] as const) {
+    const synced = await pipeline.synced(await pipeline.send(source, body));
+    assert.is(synced.outcome, 'nothing_to_write');
+    reasons.push(synced.reason);
+  }
+  assert.equal(reasons, ['internal_meeting', 'colleague', 'no_email']);
+  assert.is(zoho.leads().length, 0);
+});
+
+test('a backlog goes in batches, a bad record fails alone and its neighbours are written', async () => {
+  zoho.faults.on({ path: '/crm/v8/Leads/upsert', times: 1 }, { latencyMs: 300 });
+  await start({ MAX_ATTEMPTS: '2' });
+  const ids = await Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      pipeline.send(
+        'calendly',
+        booking(`n${index}`, 1, { email: index === 7 ? 'not an@address' : `n${index}@brightwater.example` }),
+      ),
+    ),
+  );
+  const chains = await Promise.all(ids.map((id) => pipeline.finished(id)));
+  assert.equal(
+    chains.filter(({ status }) => status === 'failed').map(({ eventId }) => ids.indexOf(eventId)),
+    [7],
+  );
+  assert.match(chains[7]!.failure!.error.code, /^zoho_/);
+  assert.is(zoho.leads().length, 39);
+  assert.ok(upserts().length <= 10, `${upserts().length} upserts for 40 leads`);
+});
+
+test('an answer that is lost makes neither a second lead nor a second note', async () => {
+  await start();
+  zoho.faults.next({ doneButAnswerLost: true }, { path: '/crm/v8/Leads/upsert' });
+  zoho.faults.next({ doneButAnswerLost: true }, { path: '/crm/v8/Notes' });
+  const chain = await pipeline.finished(await pipeline.send('readai', meeting()));
+  assert.is(chain.status, 'processed');
+  assert.is(zoho.leads().length, 1);
+  assert.is(zoho.notes().length, 1);
+});
+
+test('after Redis was emptied a meeting that comes again finds its note and adds none', async () => {
+  await start();
+  await pipeline.finished(await pipeline.send('readai', meeting()));
+  await pipeline.stop();
+  await pipeline.redis.quit().catch(() => {});
+  tests += 1;
+  await start();
+  await pipeline.finished(await pipeline.send('readai', meeting()));
+  assert.is(zoho.leads().length, 1);
+  assert.is(zoho.notes().length, 1);
+});
+
+test('whatever the order, and with two workers, the CRM ends the same', async () => {
+  const story = [
+    ['calendly', booking('a', 1, { text_reminder_number: '+1 404 555 1234' })],
+    ['calendly', booking('b', 3, { questions_and_answers: [{ question: 'Company', answer: 'Brightwater Inc' }] })],
+    ['calendly', canceled('a', 5, { questions_and_answers: [] })],
+    [
+      'calendly',
+      {
+        ...booking('b', 7, {
+          questions_and_answers: [],
+          no_show: { uri: 'https://api.calendly.com/invitee_no_shows/N1' },
+        }),
+        event: 'invitee_no_show.created',
+      },
+    ],
+    ['readai', meeting({ participants: [{ name: 'Karen L.', email }], end_time: '2026-11-02T09:00:06Z' })],
+  ] as const;
+  const outcome = () => {
+    const { id: _id, Created_Time: _created, Modified_Time: _modified, ...fields } = theLead();
+    return {
+      fields,
+      notes: zoho
+        .notes()
+        .map(({ title }) => title)
+        .sort(),
+    };
+  };
+  const orders = [
+    [0, 1, 2, 3, 4],
+    [4, 3, 2, 1, 0],
+    [2, 0, 4, 1, 3],
+    [3, 1, 0, 4, 2],
+  ];
+  const results: ReturnType<typeof outcome>[] = [];
+  for (const order of orders) {
+    tests += 1;
+    await zoho.stop();
+    zoho = await startZoho();
+    await start({}, 2);
+    // The first goes one after another, as the reference; the others all at once.
+    const ids: string[] = [];
+    for (const index of order) {
+      const [source, body] = story[index]!;
+      ids.push(await pipeline.send(source, body));
+      if (results.length === 0) await pipeline.finished(ids.at(-1)!);
+    }
+    for (const id of ids) assert.is((await pipeline.finished(id)).status, 'processed');
+    results.push(outcome());
+    if (results.length < orders.length) await pipeline.stop();
+  }
+  assert.is(results[0]!.fields.Lead_Status, 'No Show');
+  assert.is(results[0]!.fields.Company, 'Brightwater Inc');
+  for (const result of results.slice(1)) assert.equal(result, results[0]);
+});
+
+test('an outage of the CRM burns no attempt, and what waited is done after it', async () => {
+  await start();
+  await zoho.goDown();
+  const eventId = await pipeline.send('calendly', booking('a', 1));
+  await waitFor('the pause', async () => (await readOverview(pipeline)).pauses.length === 1);
+  await zoho.comeBack();
+  const chain = await pipeline.finished(eventId);
+  assert.is(chain.status, 'processed');
+  assert.is(chain.trail.at(-1)!.attempts, 1);
+});
+
+test('a dry run writes nothing and shows the requests that it would have sent', async () => {
+  await start({ DRY_RUN: 'true' });
+  const synced = await pipeline.synced(await pipeline.send('readai', meeting()));
+  assert.is(synced.outcome, 'dry_run');
+  assert.equal(synced.leads, [{ email: 'karen@brightwater.example', leadId: null, action: 'insert' }]);
+  assert.equal(
+    synced.notes.map(({ noteId }: { noteId: null }) => noteId),
+    [null],
+  );
+  assert.equal(
+    synced.requests.map(({ method, url }: { method: string; url: string }) => `${method} ${url}`),
+    ['POST /crm/v8/Leads/upsert', 'POST /crm/v8/Notes'],
+  );
+  assert.is(synced.requests[0].body.data[0].Email, 'karen@brightwater.example');
+  assert.is(upserts().length, 0);
+});
+
+test.run();
