@@ -9,9 +9,10 @@ export type RedisClient = Redis;
  * - `ingest`: answers at once or fails at once; a webhook's sender tries again.
  * - `worker`: waits for Redis' return; what it sends is safe to send twice.
  * - `blocking`: for blocking reads alone, as they would hold up everything behind them; no deadline of the client.
+ * - `queries`: what operators look at while the process takes webhooks; fails soon, no queue while Redis is away.
  * - `tool`: a person waits; fails after a few seconds.
  */
-export type ConnectionRole = 'ingest' | 'worker' | 'blocking' | 'tool';
+export type ConnectionRole = 'ingest' | 'worker' | 'blocking' | 'queries' | 'tool';
 
 const RECONNECT_MS_MAX = 1_000;
 
@@ -37,6 +38,8 @@ function optionsOf(role: ConnectionRole) {
   switch (role) {
     case 'ingest':
       return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 900 };
+    case 'queries':
+      return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 3_000 };
     case 'tool':
       return { ...common, maxRetriesPerRequest: 3, commandTimeout: 30_000 };
     case 'worker':

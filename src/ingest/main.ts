@@ -1,0 +1,84 @@
+/** The ingest process: webhooks in, events out. */
+import { makeAppend } from '../lib/append.js';
+import { type Config, ConfigError, loadConfig } from '../lib/config.js';
+import { makeDebugQueries } from '../lib/debug.js';
+import { makeKeys } from '../lib/keys.js';
+import { makeLogger } from '../lib/logger.js';
+import { readOverview } from '../lib/overview.js';
+import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
+import { connectRedis } from '../lib/redis.js';
+import { makeApp } from './app.js';
+import { makeIngestMetrics } from './metrics.js';
+import { makeReadiness } from './readiness.js';
+import { serve } from './serve.js';
+import { makeSources } from './sources/index.js';
+
+const STOP_GRACE_MS = 5_000;
+
+async function main(): Promise<void> {
+  const config = loadConfig();
+  const log = makeLogger({
+    level: config.logLevel,
+    name: 'ingest',
+    readable: process.stdout.isTTY && !config.isProduction,
+  });
+  const sources = makeSources(config);
+  const unverifiable = sources.filter(({ isVerifiable }) => !isVerifiable);
+  assertVerifiable(config, unverifiable);
+  for (const { name, settings } of unverifiable) {
+    log.warn({ source: name }, `its webhooks are not verified: set ${settings.join(' or ')}`);
+  }
+
+  const redis = connectRedis({ url: config.redisUrl, role: 'ingest', log });
+  // What operators ask for must not stand in the way of a webhook.
+  const queries = connectRedis({ url: config.redisUrl, role: 'queries', log });
+  const keys = makeKeys(config.keyPrefix);
+  const metrics = makeIngestMetrics();
+  const updateMetrics = addPipelineMetrics(metrics.registry, () => readOverview({ redis: queries, keys }));
+  const app = makeApp({
+    sources,
+    append: makeAppend({ ...config, redis }),
+    allowUnverified: config.allowUnverified,
+    bodyBytesMax: config.bodyLimitBytes,
+    metrics,
+    metricsText: async () => {
+      await updateMetrics();
+      return metrics.registry.metrics();
+    },
+    ready: makeReadiness({ ...config, redis }),
+    debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config }) : undefined,
+    access: { tokens: config.dashboardTokens, isProduction: config.isProduction },
+    now: () => new Date(),
+    log,
+  });
+  const serving = await serve(app.callback(), { port: config.port });
+  log.info({ port: serving.port }, 'ingest listens');
+
+  const stop = async (signal: string) => {
+    log.info({ signal }, 'ingest stops');
+    await serving.stop(STOP_GRACE_MS);
+    redis.disconnect();
+    queries.disconnect();
+    process.exit(0);
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+/** In production an open door has to be asked for by name. */
+function assertVerifiable(
+  { isProduction, allowUnverified }: Config,
+  unverifiable: readonly { settings: readonly string[] }[],
+): void {
+  if (!isProduction || allowUnverified || unverifiable.length === 0) return;
+  const missing = unverifiable.map(({ settings }) => `  ${settings.join(' or ')}: should be set in production`);
+  throw new ConfigError(
+    `Webhooks could not be verified:\n${missing.join('\n')}\nALLOW_UNVERIFIED_WEBHOOKS=true accepts them all the same.`,
+  );
+}
+
+main().catch((error: unknown) => {
+  const isForPeople = error instanceof ConfigError || (error as NodeJS.ErrnoException).code !== undefined;
+  process.stderr.write(`${isForPeople ? (error as Error).message : String((error as Error).stack ?? error)}\n`);
+  process.exit(1);
+});

@@ -1,0 +1,22 @@
+/**
+ * JSON as the pipeline can use it: UTF-8 without a byte order mark, and not nested so deep that a recursive reader further
+ * down would run out of stack.
+ */
+const DEPTH_MAX = 200;
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** `undefined` for what is no usable JSON; JSON itself has no such value. */
+export function parseJson(bytes: Buffer): unknown {
+  try {
+    const value: unknown = JSON.parse(decoder.decode(bytes));
+    return isDeeperThan(value, DEPTH_MAX) ? undefined : value;
+  } catch {
+    return undefined;
+  }
+}
+
+function isDeeperThan(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return depth === 0 || Object.values(value).some((member) => isDeeperThan(member, depth - 1));
+}

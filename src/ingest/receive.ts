@@ -1,0 +1,117 @@
+/** Takes one webhook in: size, content type, authenticity, JSON, test delivery, type, schema, in this order. */
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Logger } from 'pino';
+import { type Append, type AppendAnswer, type RejectedWebhook, StoreUnavailableError } from '../lib/append.js';
+import type { IngestMetrics } from './metrics.js';
+import { parseJson } from './parse-json.js';
+import { HttpProblem, toProblem } from './problem.js';
+import { readBody } from './read-body.js';
+import type { Authenticity, Issue, Source } from './sources/source.js';
+
+export type ReceiveDeps = {
+  append: Append;
+  /** Concerns only a source that has no key configured. */
+  allowUnverified: boolean;
+  bodyBytesMax: number;
+  metrics: Pick<IngestMetrics, 'received'>;
+  now: () => Date;
+  log: Logger;
+};
+
+type Answer = AppendAnswer | { status: 'ignored'; reason: string };
+
+export type Reply = { status: number; body: Record<string, unknown> };
+
+/** The reply to one webhook, with its log line and its figures. Throws what `toProblem` turns into an answer. */
+export async function receive(source: Source, request: IncomingMessage, deps: ReceiveDeps): Promise<Reply> {
+  const startedAt = performance.now();
+  const report = (status: string, more: object) => {
+    const ms = Math.round(performance.now() - startedAt);
+    deps.metrics.received(source.name, status, ms);
+    return { source: source.name, status, ms, ...more };
+  };
+  try {
+    const answer = await takeIn(source, request, deps);
+    deps.log.info(report(answer.status, describe(answer)), 'webhook');
+    return toReply(answer);
+  } catch (error) {
+    const { code, status } = toProblem(error);
+    deps.log[status < 500 ? 'info' : 'warn'](report(code, whyOf(error)), 'webhook');
+    throw error;
+  }
+}
+
+async function takeIn(source: Source, request: IncomingMessage, deps: ReceiveDeps): Promise<Answer> {
+  const rawBody = await readBody(request, deps.bodyBytesMax);
+  assertJsonType(request.headers);
+  const isAuthentic = authenticate(source, rawBody, request.headers, deps);
+  const unusable = (reason: RejectedWebhook['reason'], refusal: HttpProblem) => {
+    // A sender that proved itself would send the body again and again; it is kept, and acknowledged. Others get to know.
+    if (!isAuthentic) throw refusal;
+    return deps.append({ kind: 'rejected', source: source.name, reason, body: rawBody });
+  };
+
+  const json = parseJson(rawBody);
+  if (json === undefined) return unusable('invalid_json', new HttpProblem(400, 'invalid_json', 'The body is no JSON.'));
+  const reading = source.read(json, rawBody);
+  switch (reading.kind) {
+    case 'ignored':
+      return { status: 'ignored', reason: reading.reason };
+    case 'invalid':
+      return unusable('invalid_payload', invalidPayload(reading.issues));
+    case 'event':
+      return deps.append(reading);
+  }
+}
+
+function assertJsonType(headers: IncomingHttpHeaders): void {
+  const type = (headers['content-type'] ?? '').split(';', 1)[0]!.trim();
+  const coding = (headers['content-encoding'] ?? 'identity').trim();
+  if (/^application\/([\w.+-]+\+)?json$/i.test(type) && /^(identity)?$/i.test(coding)) return;
+  throw new HttpProblem(
+    415,
+    'unsupported_media_type',
+    'The body should be application/json without a content encoding.',
+  );
+}
+
+/** True for a proven sender, false for one that nothing can be asked of. Throws 401. */
+function authenticate(source: Source, rawBody: Buffer, headers: IncomingHttpHeaders, deps: ReceiveDeps): boolean {
+  if (!source.isVerifiable && deps.allowUnverified) return false;
+  const verdict = source.isVerifiable ? source.checkAuthenticity(rawBody, headers, deps.now()) : 'missing';
+  if (verdict !== 'authentic') throw new SignatureProblem(verdict);
+  return true;
+}
+
+class SignatureProblem extends HttpProblem {
+  readonly verdict: Authenticity;
+
+  constructor(verdict: Authenticity) {
+    super(401, 'invalid_signature', 'The signature is missing, wrong or too old.');
+    this.verdict = verdict;
+  }
+}
+
+function invalidPayload(issues: readonly Issue[]): HttpProblem {
+  return new HttpProblem(422, 'invalid_payload', 'The body does not have the expected shape.', { issues });
+}
+
+const HTTP_STATUS = { accepted: 202, quarantined: 202, duplicate: 200, ignored: 200 } as const;
+
+function toReply(answer: Answer): Reply {
+  const status = HTTP_STATUS[answer.status];
+  if (answer.status !== 'quarantined') return { status, body: answer };
+  return { status, body: { status: answer.status, eventId: answer.eventId } };
+}
+
+function describe(answer: Answer): object {
+  if (answer.status === 'ignored') return { reason: answer.reason };
+  const { eventId, idempotencyKey } = answer;
+  return { eventId, key: idempotencyKey, ...('changed' in answer ? { changed: true } : {}) };
+}
+
+function whyOf(error: unknown): object {
+  if (error instanceof SignatureProblem) return { reason: error.verdict };
+  if (error instanceof StoreUnavailableError && error.cause instanceof Error) return { reason: error.cause.message };
+  return error instanceof HttpProblem ? {} : { err: error };
+}

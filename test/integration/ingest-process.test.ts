@@ -1,0 +1,155 @@
+/** The ingest process as it is started and stopped. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { booking, CALENDLY_KEY, calendlySignature, READAI_KEY, report } from '../helpers/webhooks.js';
+
+const test = suite('the ingest process');
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const KEYS = { CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY };
+
+let server: TestRedis;
+const children = new Set<ChildProcess>();
+
+test.before(async () => {
+  server = await startRedis();
+});
+test.after.each(() => {
+  for (const child of children) child.kill('SIGKILL');
+  children.clear();
+});
+test.after(() => server.stop());
+
+type Process = {
+  child: ChildProcess;
+  output: () => string;
+  /** Its exit code; fails when it goes on. */
+  exitCode: () => Promise<number | null>;
+};
+
+/** With these settings alone: nothing of the environment of the test may leak in. */
+function run(settings: Record<string, string>): Process {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'src/ingest/main.ts'], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH, PORT: '0', REDIS_URL: server.url, ...settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.add(child);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk;
+    });
+  }
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  const exitCode = async () => {
+    await waitFor('ingest to exit', () => child.exitCode !== null || child.signalCode !== null, 20_000);
+    await exited;
+    return child.exitCode;
+  };
+  return { child, output: () => output, exitCode };
+}
+
+async function listening({ output }: Process): Promise<string> {
+  const port = await waitFor('ingest to listen', () => /"port":(\d+)/.exec(output())?.[1], 30_000);
+  const base = `http://127.0.0.1:${port}`;
+  await waitFor('ingest to be ready', async () => (await send(`${base}/readyz`)).status === 200);
+  return base;
+}
+
+test('it takes webhooks in, shows them to this machine, and leaves on SIGTERM', async () => {
+  const ingest = run({ ...KEYS, KEY_PREFIX: '{gvi}:', ALLOW_DEBUG_ENDPOINTS: 'true' });
+  const base = await listening(ingest);
+  const { status, body } = await postCalendly(base, JSON.stringify(booking()));
+  assert.is(status, 202);
+  assert.is((await postReadai(base, JSON.stringify(report()))).status, 202);
+  assert.match((await send(`${base}/debug/events/${body.eventId}`)).text, '"status":"queued"');
+  assert.match((await send(`${base}/debug/idem/${body.idempotencyKey}`)).text, '"seen":true');
+  assert.match((await send(`${base}/debug/idem/unknown`)).text, '"seen":false');
+  const info = (await send(`${base}/debug/info`)).text;
+  assert.match(info, '"events:calendly"');
+  for (const secret of Object.values(KEYS)) assert.not.match(info + ingest.output(), secret);
+  assert.match((await send(`${base}/metrics`)).text, 'gvi_stream_length{stream="events:calendly"} 1');
+  ingest.child.kill('SIGTERM');
+  assert.is(await ingest.exitCode(), 0);
+});
+
+test('on SIGTERM it takes no new requests and finishes what is in flight', async () => {
+  const ingest = run(KEYS);
+  const base = await listening(ingest);
+  const body = JSON.stringify(booking({ uri: 'https://api.calendly.com/scheduled_events/E/invitees/SLOW' }));
+  const socket = connect(Number(new URL(base).port), '127.0.0.1');
+  let received = '';
+  socket.on('data', (chunk) => {
+    received += chunk;
+  });
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  const head = [
+    'POST /webhooks/calendly HTTP/1.1',
+    'Host: localhost',
+    'Content-Type: application/json',
+    `Calendly-Webhook-Signature: ${calendlySignature(body)}`,
+    `Content-Length: ${body.length}`,
+  ];
+  socket.write(`${head.join('\r\n')}\r\n\r\n${body.slice(0, 10)}`);
+  // A second request over another connection proves that the first has arrived.
+  assert.is((await send(`${base}/healthz`)).status, 200);
+  ingest.child.kill('SIGTERM');
+  await waitFor('the door to be shut', () =>
+    send(`${base}/healthz`).then(
+      () => false,
+      () => true,
+    ),
+  );
+  socket.write(body.slice(10));
+  await closed;
+  assert.match(received, /^HTTP\/1\.1 202 /);
+  assert.is(await ingest.exitCode(), 0);
+});
+
+test('in production it does not start with a source that it could not verify, unless that is asked for', async () => {
+  const production = { NODE_ENV: 'production', CALENDLY_SIGNING_KEY: CALENDLY_KEY };
+  const refused = run(production);
+  assert.is(await refused.exitCode(), 1);
+  assert.match(refused.output(), 'READAI_SIGNING_KEY or READAI_SHARED_SECRET: should be set in production');
+  assert.not.match(refused.output(), CALENDLY_KEY);
+  assert.not.match(refused.output(), /\n\s+at /);
+
+  const asked = run({ ...production, ALLOW_UNVERIFIED_WEBHOOKS: 'true' });
+  const base = await listening(asked);
+  assert.match(asked.output(), 'its webhooks are not verified: set READAI_SIGNING_KEY or READAI_SHARED_SECRET');
+  assert.is((await postReadai(base, JSON.stringify(report()))).status < 300, true);
+});
+
+test('a bad setting, or a port that is taken, stops it with a message and no stack', async () => {
+  const bad = run({ BODY_LIMIT_MB: 'a-lot' });
+  assert.is(await bad.exitCode(), 1);
+  assert.match(bad.output(), 'BODY_LIMIT_MB');
+  assert.not.match(bad.output(), 'a-lot');
+  const taken = run({ PORT: String(server.port) });
+  assert.is(await taken.exitCode(), 1);
+  assert.match(taken.output(), 'EADDRINUSE');
+  assert.not.match(bad.output() + taken.output(), /\n\s+at /);
+});
+
+test('it starts without Redis, says that it is not ready, and is once Redis is there', async () => {
+  const late = await startRedis();
+  await late.stop();
+  const ingest = run({ ...KEYS, REDIS_URL: late.url });
+  const found = await waitFor('ingest to listen', () => /"port":(\d+)/.exec(ingest.output())?.[1], 30_000);
+  const base = `http://127.0.0.1:${found}`;
+  assert.is((await send(`${base}/readyz`)).status, 503);
+  assert.is((await postCalendly(base, JSON.stringify(booking()))).status, 503);
+  const again = await startRedis({ port: late.port });
+  await waitFor('ingest to be ready', async () => (await send(`${base}/readyz`)).status === 200);
+  assert.is((await postCalendly(base, JSON.stringify(booking()))).status, 202);
+  await again.stop();
+});
+
+test.run();
