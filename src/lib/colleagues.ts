@@ -4,7 +4,7 @@
  */
 import { domainOf, isPersonalDomain, normalizeEmail } from './email-address.js';
 import type { CalendlyInviteeWebhook } from './payloads/calendly.js';
-import type { ReadaiMeetingWebhook } from './payloads/readai.js';
+import type { ReadaiMeetingWebhook, ReadaiPerson } from './payloads/readai.js';
 
 export type Side = 'external' | 'internal' | 'unknown';
 
@@ -42,8 +42,18 @@ export function isInternalMeeting(
   meeting: Pick<ReadaiMeetingWebhook, 'owner' | 'participants'>,
   internalDomains: readonly string[],
 ): boolean {
-  const { participants } = meeting;
-  return (
-    participants.length > 0 && participants.every(({ email }) => sideOf(email, meeting, internalDomains) === 'internal')
-  );
+  const people = meeting.participants.filter((participant) => !isMachine(participant));
+  return people.length > 0 && people.every(({ email }) => sideOf(email, meeting, internalDomains) === 'internal');
 }
+
+/** A room of a calendar, or somebody's note taker: it sits in the meeting and buys nothing. */
+export function isMachine({ email, name }: ReadaiPerson): boolean {
+  const domain = email === undefined ? '' : domainOf(email);
+  if (/(^|\.)(resource|group)\.calendar\.google\.com$/.test(domain)) return true;
+  return NOTE_TAKERS.has(domain) && /note ?taker|notes|assistant|\bbot\b|record/i.test(name ?? '');
+}
+
+const NOTE_TAKERS = new Set([
+  ...['read.ai', 'otter.ai', 'fireflies.ai', 'fathom.video', 'tldv.io'],
+  ...['avoma.com', 'gong.io', 'chorus.ai', 'grain.com', 'sembly.ai', 'meetgeek.ai'],
+]);

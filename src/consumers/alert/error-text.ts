@@ -19,10 +19,14 @@ const KNOWN: Record<string, Explanation> = {
     next: 'Set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN (or DRY_RUN=true) and restart the workers.',
   },
   zoho_invalid_code: { why: 'Zoho no longer accepts our refresh token.', next: TOKEN_NEXT },
+  zoho_invalid_grant: { why: 'Zoho no longer accepts our refresh token.', next: TOKEN_NEXT },
+  zoho_access_denied: { why: 'Our refresh token belongs to another client of Zoho.', next: TOKEN_NEXT },
   zoho_invalid_token: { why: 'Zoho does not accept our access token.', next: TOKEN_NEXT },
   zoho_authentication_failure: { why: 'Zoho does not accept our access token.', next: TOKEN_NEXT },
   zoho_invalid_client: { why: 'Zoho does not know this service in its data centre.', next: CLIENT_NEXT },
   zoho_invalid_client_secret: { why: 'Zoho does not accept the secret of this service.', next: CLIENT_NEXT },
+  zoho_unauthorized_client: { why: 'Zoho does not let this service in.', next: CLIENT_NEXT },
+  zoho_token_refused: { why: "Zoho's server for access tokens turned us away.", next: CLIENT_NEXT },
   zoho_invalid_url_pattern: { why: 'Zoho does not know the address we call.', next: CLIENT_NEXT },
   zoho_oauth_scope_mismatch: { why: 'Our access to Zoho does not cover what we need to write.', next: SCOPE_NEXT },
   zoho_no_permission: {
@@ -51,6 +55,10 @@ const KNOWN: Record<string, Explanation> = {
   },
   zoho_converted_record: { why: 'The lead was converted meanwhile.', next: BY_HAND_NEXT },
   zoho_id_already_converted: { why: 'The lead was converted meanwhile.', next: BY_HAND_NEXT },
+  zoho_token_throttled: {
+    why: 'Zoho gave us no new access token for too long, as too many had been asked for.',
+    next: `See whether another program uses the same refresh token, ${REDRIVE}.`,
+  },
   zoho_too_many_requests: {
     why: "Zoho's limit on calls was used up for too long.",
     next: `See Zoho's API dashboard for what uses it up, ${REDRIVE}.`,
@@ -84,7 +92,7 @@ const KNOWN: Record<string, Explanation> = {
 };
 
 const NOT_REACHED =
-  /_(unreachable|unavailable|timeout|timed_out|rate_limited|connection_lost|http_5\d\d|internal_error)$/;
+  /_(unreachable|unavailable|unreadable|unreadable_answer|no_answer|timeout|timed_out|rate_limited|connection_lost|http_5\d\d|internal_error)$/;
 
 const PRODUCTS: Record<string, string> = { zoho: 'Zoho', gemini: 'Gemini', model: 'Gemini', slack: 'Slack' };
 

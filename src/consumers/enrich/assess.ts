@@ -99,7 +99,8 @@ export function keepGrounded(
   const grounded = boundFacts({
     firstName: namedIn(person, facts.firstName),
     lastName: namedIn(person, facts.lastName),
-    company: hasOwnDomain ? facts.company : namedIn(answers, facts.company),
+    // An address of a function may be anybody's: it names a company as little as a mail provider's does.
+    company: hasOwnDomain && !isRoleAddress(email) ? facts.company : namedIn(answers, facts.company),
     jobTitle: namedIn(answers, facts.jobTitle),
     // Of which company, if there is none to be seen?
     industry: hasOwnDomain || answers !== '' ? facts.industry : undefined,

@@ -3,8 +3,8 @@
  * name or be a room: a side is taken from a name only where it can mean nobody else.
  */
 import { clipLine } from '../../lib/clip.js';
-import { type Side, sideOf } from '../../lib/colleagues.js';
-import { domainOf, normalizeEmail } from '../../lib/email-address.js';
+import { isMachine, type Side, sideOf } from '../../lib/colleagues.js';
+import { normalizeEmail } from '../../lib/email-address.js';
 import type { MeetingSummarized } from '../../lib/events.js';
 import type { ReadaiMeetingWebhook, ReadaiPerson } from '../../lib/payloads/readai.js';
 
@@ -74,18 +74,6 @@ function emailOf(person: ReadaiPerson, { participants, owner }: ReadaiMeetingWeb
 function isEmail(text: string | undefined): text is string {
   return text !== undefined && text.length <= 254 && /^[^\s@]+@[^\s@]+$/.test(text);
 }
-
-/** A room of a calendar, or somebody's note taker: it sits in the meeting and buys nothing. */
-function isMachine({ email, name }: ReadaiPerson): boolean {
-  const domain = isEmail(email) ? domainOf(email) : '';
-  if (/(^|\.)(resource|group)\.calendar\.google\.com$/.test(domain)) return true;
-  return NOTE_TAKERS.has(domain) && /note ?taker|notes|assistant|\bbot\b|record/i.test(name ?? '');
-}
-
-const NOTE_TAKERS = new Set([
-  ...['read.ai', 'otter.ai', 'fireflies.ai', 'fathom.video', 'tldv.io'],
-  ...['avoma.com', 'gong.io', 'chorus.ai', 'grain.com', 'sembly.ai', 'meetgeek.ai'],
-]);
 
 function nameOfPerson({ name, first_name, last_name }: ReadaiPerson): string | undefined {
   const full = name ?? [first_name, last_name].filter((part) => part !== undefined).join(' ');
