@@ -1,0 +1,95 @@
+/**
+ * Runs the tests, each file in a process of its own: `npm test`, or `npm test -- test/unit settle` for the files whose
+ * path holds one of the words. The last line is `N passed, N failed`, and the exit code 1 when any failed.
+ */
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { type FileResult, killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
+import { findSilentTests, findTestFiles, matchFilter, TEST_FOLDERS } from './lib/test-runner/test-files.js';
+
+const FILE_TIMEOUT_MS = 120_000;
+const FILES_AT_ONCE = Math.min(2, availableParallelism());
+
+const root = join(import.meta.dirname, '..');
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    killRunningTests();
+    process.exit(130);
+  });
+}
+
+const { files, unmatched } = chooseFiles(process.argv.slice(2));
+const results = [...unmatched.map(reportUnmatched), reportSilentTests(), ...(await runAll(files))];
+
+const count = (what: 'passed' | 'failed' | 'skipped') => results.reduce((sum, result) => sum + result[what], 0);
+if (count('skipped') > 0) console.log(`${count('skipped')} skipped`);
+process.exitCode = count('failed') > 0 ? 1 : 0;
+console.log(`${count('passed')} passed, ${count('failed')} failed`);
+
+type Count = Pick<FileResult, 'passed' | 'failed' | 'skipped'>;
+
+/** Unit tests first: they are quick, and what they find explains what the others would. */
+function chooseFiles(filters: readonly string[]): { files: string[]; unmatched: string[] } {
+  const all = TEST_FOLDERS.flatMap((folder) => findTestFiles(root, folder));
+  const wanted = filters.length > 0 ? filters : TEST_FOLDERS;
+  const matches = wanted.map((filter) => ({ filter, files: matchFilter(all, filter) }));
+  const chosen = new Set(matches.flatMap((match) => match.files));
+  return {
+    files: all.filter((file) => chosen.has(file)),
+    unmatched: matches.filter((match) => match.files.length === 0).map((match) => match.filter),
+  };
+}
+
+function reportUnmatched(filter: string): Count {
+  console.log(`✗ no test file matches ${filter}`);
+  return { passed: 0, failed: 1, skipped: 0 };
+}
+
+/** The first test: every test file stands where it is run, and runs each suite that it declares. */
+function reportSilentTests(): Count {
+  const problems = findTestFiles(root, 'test').flatMap((file) => {
+    const isRun = TEST_FOLDERS.some((folder) => file.startsWith(`${folder}/`));
+    const found = findSilentTests(readFileSync(join(root, file), 'utf8'));
+    return (isRun ? found : [...found, `stands outside ${TEST_FOLDERS.join(' and ')}`]).map(
+      (problem) => `${file} ${problem}`,
+    );
+  });
+  const isWell = problems.length === 0;
+  console.log(`${isWell ? '✓' : '✗'} every test file runs all it declares`);
+  for (const problem of problems) console.log(`    ${problem}`);
+  return { passed: isWell ? 1 : 0, failed: isWell ? 0 : 1, skipped: 0 };
+}
+
+async function runAll(queue: readonly string[]): Promise<FileResult[]> {
+  const env = makeTestEnvironment();
+  const done: FileResult[] = [];
+  const rest = [...queue];
+  const lanes = Array.from({ length: FILES_AT_ONCE }, async () => {
+    for (let file = rest.shift(); file !== undefined; file = rest.shift()) {
+      const result = await runTestFile(file, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS });
+      printResult(result);
+      done.push(result);
+    }
+  });
+  await Promise.all(lanes);
+  return done;
+}
+
+/** The environment without the service's settings: a developer's Redis and tokens must never reach a test. */
+function makeTestEnvironment(): NodeJS.ProcessEnv {
+  const example = readFileSync(join(root, '.env.example'), 'utf8');
+  const settings = new Set([...example.matchAll(/^#?\s*([A-Z][A-Z0-9_]+)=/gm)].map((match) => match[1]!));
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.has(name)));
+}
+
+function printResult({ file, passed, failed, skipped, durationMs, reason, output }: FileResult): void {
+  const skips = skipped > 0 ? `, ${skipped} skipped` : '';
+  if (failed === 0) {
+    console.log(`✓ ${file} ${passed} passed${skips}, ${durationMs} ms`);
+    return;
+  }
+  console.log(`✗ ${file} ${passed} passed, ${failed} failed${skips}, ${durationMs} ms${reason ? `: ${reason}` : ''}`);
+  console.log(output.replace(/^(?=.)/gm, '    '));
+}
