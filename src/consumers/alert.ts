@@ -58,6 +58,17 @@ export function makeAlert(options: AlertOptions) {
     emits: ['alert.sent'],
     // A pause may end without a message, which would say nothing about Slack.
     needs: ({ type }) => (slack !== undefined && type === 'event.failed' ? ['slack'] : []),
+    // `alert` never writes to `events:failed`: what it gives up on was told in the log.
+    givenUp: (eventId, event) => [
+      {
+        type: 'alert.sent',
+        data: {
+          failureId: eventId,
+          eventId: event?.type === 'event.failed' ? event.data.eventId : eventId,
+          delivery: 'log' as const,
+        },
+      },
+    ],
     batchMax: BATCH_MAX,
 
     async handleBatch(deliveries, context) {
@@ -116,15 +127,21 @@ export function makeAlert(options: AlertOptions) {
     }
     // Before it is posted: an end that comes meanwhile must be told as well.
     await markAlerted(provider, since);
-    if (provider === 'slack')
-      return toOutcomes([event], writeToLog([event.id], pausedMessage(event, false), context.log));
-    return toOutcomes([event], await deliver([event.id], (isRepeat) => pausedMessage(event, isRepeat), context));
+    const compose = (isRepeat: boolean) => pausedMessage(event, isRepeat);
+    // Slack cannot tell of its own absence.
+    const verdicts =
+      provider === 'slack'
+        ? writeToLog([event.id], compose(false), context.log)
+        : await deliver([event.id], compose, context);
+    return toOutcomes([event], verdicts);
   }
 
   async function tellResumed(event: StoredEvent<'provider.resumed'>, context: Context): Promise<AlertOutcomes> {
-    const { provider, since } = event.data;
+    const { provider, kind, since } = event.data;
+    // Its beginning may have been missed while no worker ran.
+    const wasLong = kind === 'outage' && Date.parse(event.at) - Date.parse(since) >= outageAlertAfterMs;
     // Nobody was told that it was down.
-    if (!(await wasAlerted(provider, since))) return nothingToTell(event);
+    if (!wasLong && !(await wasAlerted(provider, since))) return nothingToTell(event);
     return toOutcomes([event], await deliver([event.id], (isRepeat) => resumedMessage(event, isRepeat), context));
   }
 

@@ -45,7 +45,7 @@ async function main(): Promise<void> {
       await updateMetrics();
       return metrics.registry.metrics();
     },
-    ready: makeReadiness({ ...config, redis }),
+    ready: makeReadiness({ redis, keys }),
     debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config }) : undefined,
     access: { tokens: config.dashboardTokens, isProduction: config.isProduction },
     now: () => new Date(),

@@ -1,13 +1,14 @@
 /** Whether a webhook would be taken in now: Redis answers, and lets us write. */
+import type { Keys } from '../lib/keys.js';
 import type { RedisClient } from '../lib/redis.js';
 import type { Readiness } from './app.js';
 
 const TIMEOUT_MS = 800;
 
 /** A write is the only proof: a replica, a full memory and a full disk all answer PING. */
-export function makeReadiness({ redis, keyPrefix }: { redis: RedisClient; keyPrefix: string }) {
+export function makeReadiness({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   return async (): Promise<Readiness> => {
-    const write = redis.set(`${keyPrefix}readyz`, '1', 'PX', 10_000);
+    const write = redis.set(keys.readiness(), '1', 'PX', 10_000);
     const reply = await Promise.race([write.then(() => 'up', refusalOf), silence()]);
     return { ok: reply === 'up', checks: { redis: reply } };
   };

@@ -88,7 +88,7 @@ export function makeAppend({ redis, keyPrefix, idempotencyTtlS, timeoutMs = TIME
     const common = [idempotencyTtlS, streamName, type, key, version, data, contentHash];
     if (otherContent === 'revision') {
       const requestHash = requestId === undefined ? '' : shortHash(requestId);
-      return run([...eventKeys, `${keyPrefix}requests:${key}`], ['revisions', ...common, requestHash]);
+      return run([...eventKeys, keys.requests(key)], ['revisions', ...common, requestHash]);
     }
     const keptKey = rejectedKey(source, data);
     return run(

@@ -15,11 +15,10 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-const flag = (fallback: boolean) =>
+const flag = () =>
   z
     .enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off'], { error: 'should be true or false' })
-    .transform((value) => ['true', '1', 'yes', 'on'].includes(value))
-    .default(fallback);
+    .transform((value) => ['true', '1', 'yes', 'on'].includes(value));
 
 const whole = (fallback: number, { min = 1, max = Number.MAX_SAFE_INTEGER }: { min?: number; max?: number } = {}) =>
   z
@@ -86,10 +85,10 @@ const schema = z.object({
   KEY_PREFIX: z.string().max(100, 'should have at most 100 characters').default(''),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   NODE_ENV: z.string().default('development'),
-  DRY_RUN: flag(false),
-  ALLOW_DEBUG_ENDPOINTS: flag(false),
+  DRY_RUN: flag().default(false),
+  ALLOW_DEBUG_ENDPOINTS: flag().default(false),
   DASHBOARD_TOKEN: z.string().optional(),
-  ALLOW_UNVERIFIED_WEBHOOKS: flag(true).optional(),
+  ALLOW_UNVERIFIED_WEBHOOKS: flag().optional(),
   BODY_LIMIT_MB: positive(10),
   CALENDLY_SIGNING_KEY: signingKeys,
   CALENDLY_TOLERANCE_S: whole(300),

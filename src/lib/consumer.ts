@@ -32,6 +32,8 @@ type Common<In extends EventType, Out extends EventType> = {
   emits: readonly Out[];
   /** The providers without which nothing can be done for this event: while one is paused the event waits for it. */
   needs?: (event: StoredEvent<In>) => readonly Provider[];
+  /** What is written instead of `event.failed` when an entry is given up; the event is absent where it can't be read. */
+  givenUp?: (eventId: string, event: StoredEvent<In> | undefined) => NewEvent<Out>[];
 };
 
 export type SingleConsumer<In extends EventType = EventType, Out extends EventType = EventType> = Common<In, Out> & {
@@ -62,6 +64,7 @@ export function defineConsumer<const In extends EventType, const Out extends Eve
   on: readonly In[];
   emits: readonly Out[];
   needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
+  givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
   handle: (event: NoInfer<StoredEvent<In>>, context: Context) => Promise<NoInfer<NewEvent<Out>>[]>;
 }): SingleConsumer<In, Out> {
   return consumer;
@@ -73,6 +76,7 @@ export function defineBatchConsumer<const In extends EventType, const Out extend
   on: readonly In[];
   emits: readonly Out[];
   needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
+  givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
   batchMax: number;
   handleBatch: (deliveries: readonly NoInfer<Delivery<In>>[], context: Context) => Promise<NoInfer<Outcome<Out>>[]>;
   settled?: (events: readonly NoInfer<StoredEvent<In>>[]) => Promise<void>;

@@ -19,6 +19,10 @@ export function makeKeys(prefix: string) {
     idemProcessed: (key: string) => `${prefix}idem:processed:${key}`,
     /** Hash: `id` of the current try, `state`, content `hash`, and a field for each event id of the chain. */
     progress: (key: string) => `${prefix}progress:${key}`,
+    /** Hash: request ids of duplicates to the revision they repeated; of a meeting's first key. */
+    requests: (key: string) => `${prefix}requests:${key}`,
+    /** Written to see whether Redis lets us write. */
+    readiness: () => `${prefix}readyz`,
     /** Sorted set: event ids that wait for their next attempt, by the time they are due (ms). */
     parked: (group: GroupName) => `${prefix}parked:${group}`,
     /** Hash: event id to what its attempts so far were (JSON); only for entries that did not succeed at once. */

@@ -37,7 +37,14 @@ function optionsOf(role: ConnectionRole) {
   } satisfies RedisOptions;
   switch (role) {
     case 'ingest':
-      return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 900 };
+      // A link that swallows everything is only found dead by its silence.
+      return {
+        ...common,
+        enableOfflineQueue: false,
+        maxRetriesPerRequest: 0,
+        commandTimeout: 900,
+        socketTimeout: 1_500,
+      };
     case 'queries':
       return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 3_000 };
     case 'tool':

@@ -7,6 +7,7 @@ import { makeReadiness } from '../../src/ingest/readiness.js';
 import { type Serving, serve } from '../../src/ingest/serve.js';
 import { makeSources, type SourceSettings } from '../../src/ingest/sources/index.js';
 import { makeAppend } from '../../src/lib/append.js';
+import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis } from '../../src/lib/redis.js';
 import { startRedis, type TestRedis } from './redis-server.js';
 import { waitFor } from './wait-for.js';
@@ -65,7 +66,7 @@ export async function startIngestBench(): Promise<IngestBench> {
         bodyBytesMax: 10 * MB,
         metrics,
         metricsText: () => metrics.registry.metrics(),
-        ready: makeReadiness({ redis: ingest, keyPrefix: '' }),
+        ready: makeReadiness({ redis: ingest, keys: makeKeys('') }),
         debug: undefined,
         access: { tokens: [], isProduction: false },
         now: () => new Date(),

@@ -58,10 +58,15 @@ test('the lease of a worker that died ends by itself; one that is held is kept',
 test('an intent is remembered until its receipt stands, and what was added since stays', async () => {
   const ledger = ledgerOf('a');
   const saved = await ledger.saveIntents(new Map([['x@a.example', { written: { o1: { Company: '2abc' } } }]]));
-  assert.equal((await ledger.readIntents(['x@a.example', 'y@a.example'])).get('x@a.example'), { written: { o1: { Company: '2abc' } } });
+  assert.equal((await ledger.readIntents(['x@a.example', 'y@a.example'])).get('x@a.example'), {
+    written: { o1: { Company: '2abc' } },
+  });
   const later = await ledger.saveIntents(new Map([['x@a.example', { written: { o2: { Phone: '2def' } } }]]));
   await ledger.dropIntents(saved);
-  assert.equal((await ledger.readIntents(['x@a.example'])).get('x@a.example')?.written, { o1: { Company: '2abc' }, o2: { Phone: '2def' } });
+  assert.equal((await ledger.readIntents(['x@a.example'])).get('x@a.example')?.written, {
+    o1: { Company: '2abc' },
+    o2: { Phone: '2def' },
+  });
   await ledger.dropIntents(later);
   assert.is((await ledger.readIntents(['x@a.example'])).size, 0);
 });

@@ -38,7 +38,12 @@ const enrichThrough = (gemini: { call: () => void }) =>
     needs: ({ type }) => (type === 'calendly.invitee.created' ? ['gemini'] : []),
     async handle(event) {
       if (event.type === 'calendly.invitee.created') gemini.call();
-      return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
+      return [
+        {
+          type: 'lead.enriched' as const,
+          data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} },
+        },
+      ];
     },
   });
 
@@ -71,9 +76,10 @@ test('one event alone in the night pauses the provider, for all workers, and it 
   await waitFor('the pause', async () => (await health(worker)).length === 1);
   const chains = makeChains(worker);
   await waitFor('the event to wait', async () => (await chains.findChain(eventId))?.status === 'paused');
-  assert.equal((await readOverview(worker)).pauses.map(({ provider, kind, reason }) => [provider, kind, reason]), [
-    ['gemini', 'outage', 'gemini_503'],
-  ]);
+  assert.equal(
+    (await readOverview(worker)).pauses.map(({ provider, kind, reason }) => [provider, kind, reason]),
+    [['gemini', 'outage', 'gemini_503']],
+  );
   gemini.isDown = false;
   const [entry] = await waitFor('the follow-on', async () => {
     const found = await readStream(worker, 'events:enriched');
@@ -81,10 +87,13 @@ test('one event alone in the night pauses the provider, for all workers, and it 
   });
   assert.is(entry!.fields.attempts, '1', 'an outage burns no attempt');
   await waitFor('the end of the pause', async () => (await health(worker)).length === 2);
-  assert.equal((await health(worker)).map(({ fields, data }) => [fields.type, data.provider, data.kind]), [
-    ['provider.paused', 'gemini', 'outage'],
-    ['provider.resumed', 'gemini', 'outage'],
-  ]);
+  assert.equal(
+    (await health(worker)).map(({ fields, data }) => [fields.type, data.provider, data.kind]),
+    [
+      ['provider.paused', 'gemini', 'outage'],
+      ['provider.resumed', 'gemini', 'outage'],
+    ],
+  );
 });
 
 test('work that does not need the provider goes on, and the probes are few', async () => {
@@ -119,7 +128,12 @@ test('an event that fails while others succeed spends its own attempts and fails
         needs: () => ['gemini'],
         async handle(event) {
           if (event.key.endsWith(':bad')) throw down();
-          return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
+          return [
+            {
+              type: 'lead.enriched' as const,
+              data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} },
+            },
+          ];
         },
       }),
     ],
@@ -183,7 +197,12 @@ test('what is not to be done yet waits without a slot and costs no attempt', asy
         async handle(event) {
           calls += 1;
           if (calls <= 5) throw new NotYetError('later', { delayMs: 20 });
-          return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
+          return [
+            {
+              type: 'lead.enriched' as const,
+              data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} },
+            },
+          ];
         },
       }),
     ],

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
-import { hashValue, writtenOf, type LeadState } from '../../src/lib/lead-state.js';
+import { hashValue, type LeadState, writtenOf } from '../../src/lib/lead-state.js';
 import { makeProject, type Projection } from '../../src/lib/projector.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { leads, makeReadLeads } from '../../src/projections/leads.js';
@@ -26,9 +26,25 @@ test.after(async () => {
 });
 
 const add = (stream: 'events:enriched' | 'events:synced', type: string, data: unknown) =>
-  redis.xadd(stream, '*', 'type', type, 'key', 'k', 'at', 'now', 'v', '1', 'cause', 'calendly-1-0', 'data', JSON.stringify(data));
+  redis.xadd(
+    stream,
+    '*',
+    'type',
+    type,
+    'key',
+    'k',
+    'at',
+    'now',
+    'v',
+    '1',
+    'cause',
+    'calendly-1-0',
+    'data',
+    JSON.stringify(data),
+  );
 
-const enriched = () => add('events:enriched', 'lead.enriched', { kind: 'booked', happenedAt: '2026-11-02T09:00:00Z', email, facts: {} });
+const enriched = () =>
+  add('events:enriched', 'lead.enriched', { kind: 'booked', happenedAt: '2026-11-02T09:00:00Z', email, facts: {} });
 
 const synced = (order: string, fields: Record<string, string>) =>
   add('events:synced', 'lead.synced', {

@@ -35,7 +35,12 @@ const enrich = defineConsumer({
   async handle(event) {
     if (model.fails && model.isTerminal) throw new TerminalError('The model refused', { code: 'model_refused' });
     if (model.fails) throw new RetryableError('Busy', { code: 'busy', retryAfterMs: 60_000 });
-    return [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} } }];
+    return [
+      {
+        type: 'lead.enriched' as const,
+        data: { kind: 'booked' as const, happenedAt: event.data.created_at, facts: {} },
+      },
+    ];
   },
 });
 
@@ -43,7 +48,9 @@ const sync = defineConsumer({
   name: 'crm-sync',
   on: ['lead.enriched', 'meeting.summarized'],
   emits: ['lead.synced'],
-  handle: async () => [{ type: 'lead.synced' as const, data: { outcome: 'nothing_to_write' as const, leads: [], notes: [] } }],
+  handle: async () => [
+    { type: 'lead.synced' as const, data: { outcome: 'nothing_to_write' as const, leads: [], notes: [] } },
+  ],
 });
 
 const book = () => appendWebhook(worker, { type: 'calendly.invitee.created', key, body: booking('a') });
@@ -59,12 +66,15 @@ test('a failed event runs again with a new count of attempts, and then stands pr
   assert.equal(await readOpenFailures(worker), []);
   assert.is(await worker.redis.get(worker.keys.idemProcessed(key)), '1');
   const chain = await makeChains(worker).findChain(eventId);
-  assert.equal(chain?.trail.map(({ type, group }) => [type, group]), [
-    ['calendly.invitee.created', 'ingest'],
-    ['event.failed', 'enrich'],
-    ['lead.enriched', 'enrich'],
-    ['lead.synced', 'crm-sync'],
-  ]);
+  assert.equal(
+    chain?.trail.map(({ type, group }) => [type, group]),
+    [
+      ['calendly.invitee.created', 'ingest'],
+      ['event.failed', 'enrich'],
+      ['lead.enriched', 'enrich'],
+      ['lead.synced', 'crm-sync'],
+    ],
+  );
 });
 
 test('redriven twice it runs once', async () => {

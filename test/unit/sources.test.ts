@@ -296,7 +296,7 @@ const UNUSABLE = [
   { name: 'UTF-16', bytes: Buffer.from('{"a":1}', 'utf16le') },
   { name: 'a byte order mark', bytes: Buffer.from('\ufeff{}') },
   { name: 'a nesting bomb of lists', bytes: Buffer.from('['.repeat(100_000) + ']'.repeat(100_000)) },
-  { name: 'a nesting bomb of objects', bytes: Buffer.from('{"a":'.repeat(100_000) + '1' + '}'.repeat(100_000)) },
+  { name: 'a nesting bomb of objects', bytes: Buffer.from(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`) },
 ];
 for (const { name, bytes } of UNUSABLE) {
   json(`${name} is no usable JSON`, () => {

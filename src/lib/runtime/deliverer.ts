@@ -212,7 +212,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     ms: number,
   ): Promise<Settlement> {
     if ('error' in outcome) return settleError(entry, outcome.error, ms);
-    await tellSuccess(entry, needs);
+    await tellSuccess(outcome.events.length === 0 ? undefined : entry.probes, needs);
     try {
       return doneWith(entry, event, outcome.events, ms);
     } catch (error) {
@@ -264,7 +264,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
         metrics.settled(consumer.name, 'failed', ms);
         return failure(entry, decision.code, decision.message, decision.attempts, ms);
       case 'park':
-        log.warn(
+        log[error instanceof NotYetError ? 'debug' : 'warn'](
           {
             ...facts,
             code: decision.record.code,
@@ -305,9 +305,8 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     };
   }
 
-  /** `alert` never writes to `events:failed`: what it gives up on ends with a log line. */
+  /** `event.failed`, or what the consumer says instead. */
   function failure(entry: Entry, code: string, message: string, attempts: number, ms = 0): Settlement {
-    if (consumer.name === 'alert') return { kind: 'ack' };
     const key = entry.fields.key ?? `unreadable:${entry.eventId}`;
     const data = {
       eventId: entry.eventId,
@@ -325,6 +324,13 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
       waitedMs: waitedMs(entry),
       replay: entry.fields.replay,
     };
+    if (consumer.givenUp !== undefined) {
+      const events = consumer.givenUp(entry.eventId, decodeIfPossible(entry));
+      return {
+        kind: 'done',
+        events: events.map((event) => ({ stream: streamOf(event.type), fields: encodeFollowOn(event, provenance) })),
+      };
+    }
     return {
       kind: 'fail',
       stream: 'events:failed',
@@ -332,14 +338,23 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     };
   }
 
-  async function tellSuccess(entry: Entry, needs: readonly Provider[]): Promise<void> {
-    const needed = new Set([...needs, ...(entry.probes === undefined ? [] : [entry.probes])]);
+  /** An event that came to nothing proves nothing of the provider that it was let through to probe. */
+  async function tellSuccess(probed: Provider | undefined, needs: readonly Provider[]): Promise<void> {
+    const needed = new Set([...needs, ...(probed === undefined ? [] : [probed])]);
     await Promise.all([...needed].map((provider) => health.succeeded(provider, options.now()).catch(() => {})));
   }
 
   function waitedMs(entry: Entry): number {
     const { record } = entry;
     return record === undefined ? 0 : record.waitedMs + Math.max(0, Math.round(entry.takenAt - record.parkedAt));
+  }
+}
+
+function decodeIfPossible({ stream, id, fields }: Entry): StoredEvent | undefined {
+  try {
+    return decodeEntry(stream, id, fields);
+  } catch {
+    return undefined;
   }
 }
 
