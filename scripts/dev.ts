@@ -13,7 +13,7 @@ import { type Child, startChild } from './lib/dev/children.js';
 import { DevError } from './lib/dev/dev-error.js';
 import { endLeftovers } from './lib/dev/process-table.js';
 import { REDIS_FOLDER, SANDBOX_REDIS_FOLDER, startEmbeddedRedis } from './lib/dev/redis.js';
-import { type Sandbox, startSandbox } from './lib/dev/sandbox.js';
+import type { Sandbox } from './lib/dev/sandbox.js';
 import { claimCheckout, type DevState, removeState, saveState } from './lib/dev/state.js';
 import { findFreePort } from './lib/redis-server.js';
 
@@ -64,7 +64,8 @@ async function start({ isSandbox }: { isSandbox: boolean }): Promise<void> {
   isClaimed = true;
   await endLeftovers(leftovers);
   await assertPortIsFree(port);
-  if (isSandbox) sandbox = await startSandbox();
+  // Only then, as it would slow down every other start.
+  if (isSandbox) sandbox = await (await import('./lib/dev/sandbox.js')).startSandbox();
 
   const redisUrl = process.env.REDIS_URL?.trim() || (await embedRedis(state, isSandbox));
   const workerPort = settings.workerPort || (await findFreePort());

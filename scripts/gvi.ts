@@ -6,14 +6,17 @@ import { UsageError } from '../src/lib/command-line.js';
 import { ConfigError, loadConfig } from '../src/lib/config.js';
 import { makeKeys } from '../src/lib/keys.js';
 import { connectRedis } from '../src/lib/redis.js';
+import { calendly } from './gvi/calendly.js';
 import type { Command } from './gvi/command.js';
+import { doctor } from './gvi/doctor.js';
 import { failed } from './gvi/failed.js';
 import { redrive } from './gvi/redrive.js';
 import { send } from './gvi/send.js';
 import { show } from './gvi/show.js';
 import { status } from './gvi/status.js';
+import { tail } from './gvi/tail.js';
 
-const COMMANDS: readonly Command[] = [status, show, failed, redrive, send];
+const COMMANDS: readonly Command[] = [status, show, failed, redrive, send, tail, calendly, doctor];
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;

@@ -1,9 +1,9 @@
-import { createInterface } from 'node:readline/promises';
 import { makeChains } from '../../src/lib/chain.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { type OpenFailure, readOpenFailures } from '../../src/lib/overview.js';
 import { makeRedrive, type RedriveAnswer, recordOperation } from '../../src/lib/redrive.js';
 import { type Command, type CommandContext, parseCommandLine } from './command.js';
+import { confirm } from './confirm.js';
 
 /** Hands failed events to their group again. */
 export const redrive: Command = {
@@ -60,12 +60,4 @@ function report({ print }: CommandContext, answers: readonly Answer[], unknown: 
   for (const { eventId, answer } of answers) print(`${eventId} ${texts[answer]}`);
   for (const id of unknown) print(`${id} names no event that failed`);
   if (answers.length === 0 && unknown.length === 0) print('Nothing stands failed.');
-}
-
-async function confirm(question: string): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new UsageError(`${question} Say --yes to do it.`);
-  const ask = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await ask.question(`${question} [y/N] `);
-  ask.close();
-  return /^y(es)?$/i.test(answer.trim());
 }

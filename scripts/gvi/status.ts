@@ -1,3 +1,4 @@
+import { countDryRuns, replayCommand } from '../../src/lib/dry-runs.js';
 import { readOverview } from '../../src/lib/overview.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatDuration, formatTable } from './format.js';
@@ -10,8 +11,9 @@ export const status: Command = {
   async run(argv, { redis, keys, config, print }) {
     const { values } = parseCommandLine(status, argv, {});
     const overview = await readOverview({ redis, keys });
+    const dryRuns = config.dryRun ? undefined : await countDryRuns({ redis, keys });
     if (values.json) {
-      print(JSON.stringify(overview));
+      print(JSON.stringify({ ...overview, dryRuns: dryRuns?.count ?? null }));
       return 0;
     }
     const groups = Object.entries(overview.groups).map(([name, group]) => [
@@ -28,6 +30,9 @@ export const status: Command = {
     print(formatTable(['stream', 'length', 'last id'], streams));
     for (const { provider, kind, reason, since } of overview.pauses) {
       print(`\n${provider} is paused since ${since} (${kind}: ${reason})`);
+    }
+    if (dryRuns !== undefined && dryRuns.count > 0) {
+      print(`\n${dryRuns.count} events ended as a dry run and are not in the CRM: ${replayCommand(dryRuns.since)}`);
     }
     if (config.dryRun) print('\nDRY_RUN is on: nothing is written to the CRM');
     return 0;

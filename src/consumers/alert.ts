@@ -2,12 +2,14 @@
  * Tells people what needs them: events that failed for good, providers that stay down and come back. What Slack does not
  * take goes to the log; nothing that happens here becomes a failure of its own.
  */
+
+import type { Storm } from '../lib/alert-state.js';
 import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer.js';
 import { NotYetError, OutageError } from '../lib/errors.js';
 import type { ProviderHealth, StoredEvent } from '../lib/events.js';
 import type { Slack } from '../lib/providers/slack/slack.js';
 import { type Delivered, makeDeliver, type RetryMarks, type Verdicts, writeToLog } from './alert/deliver.js';
-import { digestMessage, NAMED_MAX } from './alert/digest.js';
+import { digestMessage, NAMED_MAX, stormOverMessage } from './alert/digest.js';
 import { failureMessage } from './alert/failure-text.js';
 import { pausedMessage, resumedMessage } from './alert/health-text.js';
 import { findSubject } from './alert/subject.js';
@@ -22,6 +24,13 @@ export type AlertOptions = RetryMarks & {
   internalDomains?: readonly string[];
   /** Takes one from the messages about single failures that may still be posted in this minute; false when none is left. */
   budget: () => Promise<boolean>;
+  storm: {
+    add: (failures: number, now: Date) => Promise<void>;
+    isOn: () => Promise<boolean>;
+    takeEnded: (quietMs: number, now: Date) => Promise<Storm | undefined>;
+  };
+  /** [600000] So long nothing must fail until the channel hears that a storm is over. */
+  stormOverAfterMs?: number;
   /** True from the moment that `provider.paused` can be read until `provider.resumed` can. */
   isStillPaused: (provider: Provider, since: string) => Promise<boolean>;
   /** Whether the pause that began at `since` was told of. */
@@ -48,8 +57,8 @@ const CLOCKS_DIFFER_MS = 500;
 const RECHECK_MS_MIN = 1_000;
 
 export function makeAlert(options: AlertOptions) {
-  const { slack, baseUrl, internalDomains = [], budget, isStillPaused, wasAlerted, markAlerted } = options;
-  const { gatherMs = MINUTE_MS, outageAlertAfterMs = 10 * MINUTE_MS } = options;
+  const { slack, baseUrl, internalDomains = [], budget, isStillPaused, wasAlerted, markAlerted, storm } = options;
+  const { gatherMs = MINUTE_MS, outageAlertAfterMs = 10 * MINUTE_MS, stormOverAfterMs = 10 * MINUTE_MS } = options;
   const deliver = makeDeliver({ slack, marks: options });
 
   return defineBatchConsumer({
@@ -70,6 +79,12 @@ export function makeAlert(options: AlertOptions) {
       },
     ],
     batchMax: BATCH_MAX,
+
+    /** Told once or, if Slack is away just then, not at all: it asks for nothing to be done. */
+    async tick({ now, signal }) {
+      const ended = slack === undefined ? undefined : await storm.takeEnded(stormOverAfterMs, now());
+      if (ended !== undefined) await slack!.post({ ...stormOverMessage(ended, stormOverAfterMs), signal });
+    },
 
     async handleBatch(deliveries, context) {
       const events = deliveries.map(({ event }) => event);
@@ -99,6 +114,7 @@ export function makeAlert(options: AlertOptions) {
       const delayMs = gatherMs - (context.now().getTime() % gatherMs) + CLOCKS_DIFFER_MS;
       throw new NotYetError('Many failures at once: this one waits for the next digest', { delayMs });
     }
+    if (await storm.isOn()) await storm.add(1, context.now());
     const subject = await findSubject(event, { read: context.read, internalDomains });
     const compose = (isRepeat: boolean) => failureMessage(event, { subject, baseUrl, isRepeat });
     return toOutcomes([event], await deliver([event.id], compose, context));
@@ -115,6 +131,7 @@ export function makeAlert(options: AlertOptions) {
       compose,
       context,
     );
+    await storm.add(failures.length, context.now());
     return toOutcomes(failures, verdicts, { isDigest: true });
   }
 

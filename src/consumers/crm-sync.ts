@@ -2,6 +2,7 @@
  * Carries leads and meeting summaries into Zoho CRM: the lead upserted by email, the summary as a note on the lead of each
  * external participant. It takes what is waiting as one batch; a single event waits for nobody.
  */
+import type { Logger } from 'pino';
 import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer.js';
 import { NotYetError, OutageError, TerminalError } from '../lib/errors.js';
 import type { LeadSynced, StoredEvent } from '../lib/events.js';
@@ -9,7 +10,8 @@ import { rehearse } from './crm-sync/dry-run.js';
 import type { CrmEvent } from './crm-sync/lead-facts.js';
 import { type SyncDeps, type SyncItem, syncBatch, toItem } from './crm-sync/sync-batch.js';
 
-export type CrmSyncOptions = Omit<SyncDeps, 'zoho'> & {
+export type CrmSyncOptions = Omit<SyncDeps, 'zoho' | 'onLeftOut'> & {
+  log: Pick<Logger, 'warn'>;
   /** Absent where no credentials are set. */
   zoho: SyncDeps['zoho'] | undefined;
   dryRun: boolean;
@@ -19,7 +21,8 @@ const BATCH_MAX = 100;
 /** How long an event waits whose lead is being written by somebody else. */
 const LEASED_WAIT_MS = 150;
 
-export function makeCrmSync(options: CrmSyncOptions) {
+export function makeCrmSync(given: CrmSyncOptions) {
+  const options = { ...given, onLeftOut: makeReport(given.log) };
   const { zoho, ledger, dryRun } = options;
   const needs = zoho === undefined ? [] : (['zoho'] as const);
   /** What to forget once the event's receipt stands in the stream. */
@@ -89,6 +92,16 @@ export function makeCrmSync(options: CrmSyncOptions) {
       return alone;
     }
   }
+}
+
+/** A field that the CRM has no place for is told once, not with every lead; `gvi doctor` shows them all. */
+function makeReport(log: Pick<Logger, 'warn'>): SyncDeps['onLeftOut'] {
+  const told = new Set<string>();
+  return (field, why) => {
+    if (why === 'empty' || told.has(`${field} ${why}`)) return;
+    told.add(`${field} ${why}`);
+    log.warn({ field, why }, 'Zoho has no place for a value; leads are written without it');
+  };
 }
 
 function done(data: LeadSynced): Outcome<'lead.synced'> {

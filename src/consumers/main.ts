@@ -1,8 +1,10 @@
 /** A worker process: the consumer groups named by `--group`, or all of them. */
+import type { Logger } from 'pino';
 import { makeAlertState } from '../lib/alert-state.js';
 import { parseWorkerArgs, UsageError } from '../lib/command-line.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
-import { makeKeys } from '../lib/keys.js';
+import { countDryRuns, replayCommand } from '../lib/dry-runs.js';
+import { type Keys, makeKeys } from '../lib/keys.js';
 import { makeLeadLedger } from '../lib/lead-ledger.js';
 import { makeLogger } from '../lib/logger.js';
 import { makeGemini } from '../lib/providers/gemini/gemini.js';
@@ -36,6 +38,7 @@ async function main(): Promise<void> {
   const serving = config.workerPort === undefined ? undefined : await serveWorker(worker, config.workerPort);
   log.info({ groups, worker: worker.name, dryRun: config.dryRun, port: config.workerPort }, 'worker runs');
   tellWhatIsMissing(config, log);
+  if (!config.dryRun) await tellDryRuns(redis, keys, log);
 
   let isStopping = false;
   const stop = async (signal: string) => {
@@ -51,7 +54,7 @@ async function main(): Promise<void> {
   process.on('SIGINT', stop);
 }
 
-function makeDeps(config: Config, redis: RedisClient, log: ReturnType<typeof makeLogger>) {
+function makeDeps(config: Config, redis: RedisClient, log: Logger) {
   const keys = makeKeys(config.keyPrefix);
   const { zoho: zohoSettings, slack: slackSettings, gemini: geminiSettings } = config;
   const zoho =
@@ -70,6 +73,7 @@ function makeDeps(config: Config, redis: RedisClient, log: ReturnType<typeof mak
     crm: {
       zoho,
       dryRun: config.dryRun,
+      log,
       ledger: makeLeadLedger({
         redis,
         keys,
@@ -89,15 +93,18 @@ function makeDeps(config: Config, redis: RedisClient, log: ReturnType<typeof mak
   };
 }
 
-function tellWhatIsMissing(
-  { dryRun, zoho, gemini, slack, internalDomains }: Config,
-  log: ReturnType<typeof makeLogger>,
-): void {
+function tellWhatIsMissing({ dryRun, zoho, gemini, slack, internalDomains }: Config, log: Logger): void {
   if (!dryRun && zoho.credentials === undefined)
     log.warn('no Zoho credentials: what is for the CRM waits until they are set');
   if (gemini === undefined) log.warn('no GEMINI_API_KEY: leads and meetings are not assessed by a model');
   if (slack === undefined) log.warn('no Slack settings: alerts go to the log');
   if (internalDomains.length === 0) log.warn('INTERNAL_DOMAINS is empty: colleagues are told by host and owner alone');
+}
+
+/** What a dry run has ended stays out of the CRM until somebody asks for it. */
+async function tellDryRuns(redis: RedisClient, keys: Keys, log: Logger): Promise<void> {
+  const { count, since } = await countDryRuns({ redis, keys });
+  if (count > 0) log.warn({ events: count, command: replayCommand(since) }, 'events of a dry run are not in the CRM');
 }
 
 main().catch((error: unknown) => {

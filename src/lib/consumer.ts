@@ -32,6 +32,8 @@ type Common<In extends EventType, Out extends EventType> = {
   emits: readonly Out[];
   /** The providers without which nothing can be done for this event: while one is paused the event waits for it. */
   needs?: (event: StoredEvent<In>) => readonly Provider[];
+  /** Called every few seconds, by one worker at a time, for what no event brings about. */
+  tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
   /** What is written instead of `event.failed` when an entry is given up; the event is absent where it can't be read. */
   givenUp?: (eventId: string, event: StoredEvent<In> | undefined) => NewEvent<Out>[];
 };
@@ -64,6 +66,7 @@ export function defineConsumer<const In extends EventType, const Out extends Eve
   on: readonly In[];
   emits: readonly Out[];
   needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
+  tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
   givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
   handle: (event: NoInfer<StoredEvent<In>>, context: Context) => Promise<NoInfer<NewEvent<Out>>[]>;
 }): SingleConsumer<In, Out> {
@@ -76,6 +79,7 @@ export function defineBatchConsumer<const In extends EventType, const Out extend
   on: readonly In[];
   emits: readonly Out[];
   needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
+  tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
   givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
   batchMax: number;
   handleBatch: (deliveries: readonly NoInfer<Delivery<In>>[], context: Context) => Promise<NoInfer<Outcome<Out>>[]>;

@@ -39,6 +39,8 @@ export function makeKeys(prefix: string) {
     noteIntent: (noteKey: string) => `${prefix}ledger:note:${noteKey}`,
     /** Set once an alert was handed to Slack, until its outcome is known. */
     alertMark: (eventId: string) => `${prefix}ledger:alert:${eventId}`,
+    /** Hash: a storm of failures that the channel was told of and whose end it has yet to hear: since, last, count. */
+    storm: () => `${prefix}ledger:storm`,
     projector: (name: string) => `${prefix}projector:${name}`,
     projection: (name: string, id: string) => `${prefix}${name}:${id}`,
   };

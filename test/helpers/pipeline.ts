@@ -101,6 +101,7 @@ async function startOne(config: Config, index: number) {
     crm: {
       zoho,
       dryRun: config.dryRun,
+      log,
       ledger: makeLeadLedger({ redis, keys, owner: `w${index}`, leaseMs: config.work.visibilityTimeoutMs }),
       readLeads: makeReadLeads({ redis, keys }),
       readFields: zoho === undefined ? async () => undefined : makeFieldCache(zoho, log),

@@ -37,7 +37,7 @@ export function makeBanner(options: BannerOptions): string {
 function tryIt(base: string, { isSigned, places }: BannerOptions): string[] {
   const fixture = resolve(FIXTURE);
   const send = isSigned
-    ? '  npm run -s gvi -- send calendly'
+    ? `  npm run -s gvi -- send calendly --url ${base}`
     : `  curl -sS -H 'content-type: application/json' --data-binary '@${fixture}' ${base}/webhooks/calendly`;
   const state = places.find(([label]) => label === 'Zoho')?.[1];
   return [

@@ -1,4 +1,5 @@
 /** One message for many failures at once: how many, of which kinds, the first few by name, how to send them again. */
+import type { Storm } from '../../lib/alert-state.js';
 import type { StoredEvent } from '../../lib/events.js';
 import { context, fallbackText, fitBlocks, header, plainSection, section } from '../../lib/providers/slack/blocks.js';
 import { command, cutPlain, mrkdwn } from '../../lib/providers/slack/mrkdwn.js';
@@ -45,6 +46,22 @@ export function digestMessage(
       eventIds: eventIds.slice(0, NAMED_MAX),
       redrive: redriveCommand(['--all']),
     },
+  };
+}
+
+/** The end of what the digests told of. */
+export function stormOverMessage({ since, failures }: Storm, quietMs: number): Pick<AlertMessage, 'text' | 'blocks'> {
+  const quietMinutes = Math.max(1, Math.round(quietMs / 60_000));
+  const headline = 'Quiet again: nothing fails any more';
+  return {
+    text: fallbackText(mrkdwn`${headline}. ${String(failures)} events failed since ${since}.`),
+    blocks: fitBlocks([
+      header(headline),
+      section([
+        mrkdwn`No event has failed for ${String(quietMinutes)} minutes. In all ${String(failures)} have failed since ${since}.`,
+        mrkdwn`What still stands failed: ${command('npm run -s gvi -- failed')}`,
+      ]),
+    ]),
   };
 }
 

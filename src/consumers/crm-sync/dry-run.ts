@@ -12,7 +12,7 @@ import {
 } from '../../lib/providers/zoho/crm.js';
 import type { CrmEvent } from './lead-facts.js';
 import { notesOf } from './notes.js';
-import { type LeadResult, planLeads, type SyncDeps, type SyncItem, toRecord } from './sync-batch.js';
+import { type LeadResult, lookUp, planLeads, type SyncDeps, type SyncItem, toRecord } from './sync-batch.js';
 
 type Request = NonNullable<LeadSynced['requests']>[number];
 
@@ -27,8 +27,9 @@ export async function rehearse(
   const deps: SyncDeps = { ...options, zoho: options.zoho ?? emptyCrm };
   const assumes = options.zoho === undefined ? ASSUMES_NEW : undefined;
   const outcomes = new Map<CrmEvent, Outcome<'lead.synced'>>();
+  const knowledge = await lookUp(items, deps, signal);
   for (const item of items) {
-    const results = await planLeads([item], deps, signal);
+    const results = planLeads([item], knowledge, deps);
     const data = describe(item, [...results.values()], assumes);
     log.info({ event: item.event.id, requests: data.requests }, 'dry run: these requests were not sent');
     outcomes.set(item.event, { events: [{ type: 'lead.synced', data }] });

@@ -232,21 +232,33 @@ function whenOf(booking: Booking | undefined): string | undefined {
   if (booking?.startsAt === undefined) return undefined;
   const start = new Date(booking.startsAt);
   if (Number.isNaN(start.getTime())) return line(booking.startsAt, NAME_MAX);
-  const timeZone = isTimeZone(booking.timezone) ? booking.timezone : 'UTC';
-  const parts = new Intl.DateTimeFormat('en-GB', {
-    ...{ weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', hour: '2-digit', minute: '2-digit' },
-    ...{ hourCycle: 'h23', timeZone },
-  }).formatToParts(start);
+  const format = (booking.timezone === undefined ? undefined : formatIn(booking.timezone)) ?? formatIn('UTC')!;
+  const parts = format.formatToParts(start);
   const part = (type: Intl.DateTimeFormatPartTypes) => parts.find((candidate) => candidate.type === type)?.value ?? '';
   const day = `${part('weekday')} ${part('day')} ${part('month')} ${part('year')}`;
-  return `${day}, ${part('hour')}:${part('minute')} (${timeZone})`;
+  return `${day}, ${part('hour')}:${part('minute')} (${format.resolvedOptions().timeZone})`;
 }
 
-function isTimeZone(timeZone: string | undefined): timeZone is string {
+const FORMATS_MAX = 500;
+const formats = new Map<string, Intl.DateTimeFormat | undefined>();
+
+/** `undefined` for a time zone that nobody knows. Kept, as making one takes longer than all the rest of a note. */
+function formatIn(timeZone: string): Intl.DateTimeFormat | undefined {
+  if (!formats.has(timeZone)) {
+    if (formats.size >= FORMATS_MAX) formats.clear();
+    formats.set(timeZone, makeFormat(timeZone));
+  }
+  return formats.get(timeZone);
+}
+
+function makeFormat(timeZone: string): Intl.DateTimeFormat | undefined {
   try {
-    return timeZone !== undefined && new Intl.DateTimeFormat('en-GB', { timeZone }) !== undefined;
+    return new Intl.DateTimeFormat('en-GB', {
+      ...{ weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', hour: '2-digit', minute: '2-digit' },
+      ...{ hourCycle: 'h23', timeZone },
+    });
   } catch {
-    return false;
+    return undefined;
   }
 }
 

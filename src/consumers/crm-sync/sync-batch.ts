@@ -9,7 +9,7 @@ import type { LeadSynced } from '../../lib/events.js';
 import type { LeadLedger } from '../../lib/lead-ledger.js';
 import { type LeadState, mergeStates } from '../../lib/lead-state.js';
 import type { FieldMetadata, FoundLead, RecordResult, Zoho } from '../../lib/providers/zoho/crm.js';
-import { fitValue } from '../../lib/providers/zoho/field-rules.js';
+import { fitField, type LeftOut } from '../../lib/providers/zoho/field-rules.js';
 import type { FieldTarget } from './field-map.js';
 import { type CrmEvent, factsOf, type LeadFacts, type LeadField } from './lead-facts.js';
 import { type LeadPlan, type PlannedField, planLead } from './plan-lead.js';
@@ -23,6 +23,8 @@ export type SyncDeps = {
   readLeads: (emails: readonly string[]) => Promise<Map<string, LeadState>>;
   readFields: () => Promise<readonly FieldMetadata[] | undefined>;
   fieldMap: ReadonlyMap<LeadField, FieldTarget>;
+  /** Told of each value that the CRM has no place for. */
+  onLeftOut: (field: string, why: LeftOut) => void;
 };
 
 export type SyncItem = { event: CrmEvent; leads: readonly LeadFacts[] };
@@ -42,32 +44,56 @@ export function toItem(event: CrmEvent): SyncItem {
   return { event, leads: factsOf(event) };
 }
 
-/** Looks the leads up, at most 5 s before they are written, and decides what to write. */
-export async function planLeads(
-  items: readonly SyncItem[],
-  deps: SyncDeps,
-  signal: AbortSignal,
-): Promise<Map<string, LeadResult>> {
-  const byEmail = groupByEmail(items);
-  const emails = [...byEmail.keys()];
+/** What is known of some leads: by this service, and by the CRM as it is now. */
+export type Knowledge = {
+  known: ReadonlyMap<string, LeadState>;
+  found: ReadonlyMap<string, FoundLead>;
+  metadata: readonly FieldMetadata[] | undefined;
+};
+
+/** Looks the leads up, at most 5 s before they are written. */
+export async function lookUp(items: readonly SyncItem[], deps: SyncDeps, signal: AbortSignal): Promise<Knowledge> {
+  const emails = [...groupByEmail(items).keys()];
   const [folded, intents, metadata] = await Promise.all([
     deps.readLeads(emails),
     deps.ledger.readIntents(emails),
     deps.readFields(),
   ]);
   const known = new Map(emails.map((email) => [email, mergeStates(folded.get(email) ?? {}, intents.get(email) ?? {})]));
-  const found = await findLeads(emails, known, deps, signal);
-  return new Map(
-    emails.map((email): [string, LeadResult] => {
-      const crmLead = found.get(email);
-      const state = known.get(email)!;
-      const plan = planLead({
-        ...{ email, facts: byEmail.get(email)!, known: state, crmLead, fieldMap: deps.fieldMap },
-        fit: (field, value) => fitValue(field, value, metadata),
-      });
-      return [email, { email, plan, known: state, found: crmLead, leadId: crmLead?.id ?? null, action: 'none' }];
-    }),
-  );
+  return { known, found: await findLeads(emails, known, deps, signal), metadata };
+}
+
+/** Decides what to write to each lead that the events concern. */
+export function planLeads(
+  items: readonly SyncItem[],
+  { known, found, metadata }: Knowledge,
+  { fieldMap, onLeftOut }: Pick<SyncDeps, 'fieldMap' | 'onLeftOut'>,
+): Map<string, LeadResult> {
+  const results = new Map<string, LeadResult>();
+  for (const [email, facts] of groupByEmail(items)) {
+    const crmLead = found.get(email);
+    const state = known.get(email)!;
+    const fit = (field: string, value: string) => {
+      const fitted = fitField(field, value, metadata);
+      if ('value' in fitted) return fitted.value;
+      onLeftOut(field, fitted.leftOut);
+      return undefined;
+    };
+    const plan = planLead({ email, facts, known: state, crmLead, fieldMap, fit });
+    if (crmLead === undefined) fillMandatory(plan, metadata, facts[0]!.order);
+    results.set(email, { email, plan, known: state, found: crmLead, leadId: crmLead?.id ?? null, action: 'none' });
+  }
+  return results;
+}
+
+const TEXT_TYPES = new Set(['text', 'textarea']);
+
+/** An organisation may demand more of a new lead than is known of it; the lead must not be lost for that. */
+function fillMandatory(plan: LeadPlan, metadata: Knowledge['metadata'], order: string): void {
+  for (const { apiName, isMandatory, isWritable, dataType } of metadata ?? []) {
+    if (!isMandatory || !isWritable || !TEXT_TYPES.has(dataType) || plan.fields.has(apiName)) continue;
+    plan.fields.set(apiName, { value: 'Unknown', quality: 0, order });
+  }
 }
 
 /** Carries out a batch. Resolves to an outcome and the saved intents for each event, in order. */
@@ -76,7 +102,7 @@ export async function syncBatch(
   deps: SyncDeps,
   { signal, log }: { signal: AbortSignal; log: Logger },
 ) {
-  const results = await planLeads(items, deps, signal);
+  const results = planLeads(items, await lookUp(items, deps, signal), deps);
   const saved = await deps.ledger.saveIntents(intentsOf(items, results));
   await upsertLeads([...results.values()], deps, signal, log);
   const notes = await writeNotes(items, results, deps, signal);

@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { Consumer } from '../consumer.js';
 import type { StreamName } from '../event-id.js';
 import { type DelivererOptions, makeDeliverer, type WorkPolicy } from './deliverer.js';
 import type { Entry } from './entry.js';
@@ -27,6 +28,7 @@ const BLOCK_MS = 500;
 const BLOCK_BUSY_MS = 100;
 const RECLAIM_EVERY_MS = 500;
 const REFRESH_EVERY_MS = 300;
+const TICK_EVERY_MS = 5_000;
 const REAP_EVERY_MS = 60_000;
 const CONSUMER_IDLE_MS = 600_000;
 const ERROR_WAIT_MS = 250;
@@ -46,7 +48,8 @@ export function runGroup(options: {
   let wake = () => {};
   const deliverer = makeDeliverer({ ...options.deliverer, store, health, policy, log, onFree: () => wake() });
   const cursors = new Map<StreamName, string>();
-  const lastRun = { reclaim: 0, refresh: 0, reap: Date.now(), loop: Date.now() };
+  const lastRun = { reclaim: 0, refresh: 0, tick: 0, reap: Date.now(), loop: Date.now() };
+  const { consumer } = options.deliverer;
   let nextDueAt = 0;
   let turn = 0;
   let mayHaveMore = true;
@@ -138,7 +141,17 @@ export function runGroup(options: {
 
   async function maintain(): Promise<void> {
     if (isTime('refresh', REFRESH_EVERY_MS)) await health.refresh();
+    if (consumer.tick !== undefined && isTime('tick', TICK_EVERY_MS)) void tick(consumer.tick);
     if (isTime('reap', REAP_EVERY_MS)) await store.removeIdleConsumers(CONSUMER_IDLE_MS);
+  }
+
+  async function tick(run: NonNullable<Consumer['tick']>): Promise<void> {
+    try {
+      if (!(await store.leaseTick(TICK_EVERY_MS))) return;
+      await run({ log, now: () => new Date(options.deliverer.now()), signal: stopping.signal });
+    } catch (error) {
+      if (!stopping.signal.aborted) log.warn({ err: error, group: store.group }, 'tick failed');
+    }
   }
 
   async function keepOnce(): Promise<void> {
@@ -165,7 +178,7 @@ export function runGroup(options: {
     return deliverer.held().length > 0 ? BLOCK_BUSY_MS : BLOCK_MS;
   }
 
-  function isTime(name: 'reclaim' | 'refresh' | 'reap', everyMs: number): boolean {
+  function isTime(name: 'reclaim' | 'refresh' | 'reap' | 'tick', everyMs: number): boolean {
     if (Date.now() - lastRun[name] < everyMs) return false;
     lastRun[name] = Date.now();
     return true;
@@ -173,7 +186,12 @@ export function runGroup(options: {
 
   /** The turn of the event loop lets slots that fall free together be filled together. */
   async function slotFree(): Promise<void> {
-    await Promise.race([new Promise<void>((resolve) => (wake = resolve)), waitMs(BLOCK_MS)]);
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      timer = setTimeout(resolve, BLOCK_MS);
+    });
+    clearTimeout(timer);
     await nextTurn();
   }
 
@@ -183,6 +201,7 @@ export function runGroup(options: {
 
   async function stop(): Promise<void> {
     stopping.abort();
+    wake();
     const keeping = setInterval(() => void keepHeld().catch(() => {}), policy.visibilityTimeoutMs / 3);
     await Promise.all([loops, handBack(deliverer.takeQueued())]);
     await Promise.race([deliverer.idle(), sleep(policy.shutdownGraceMs)]);

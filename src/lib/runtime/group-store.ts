@@ -120,6 +120,11 @@ export function makeGroupStore(options: {
       return (await handBackScript([keys.stream(stream)], [group, consumer, ...sorted(ids)])) as number;
     },
 
+    /** True for one worker in each span of time. */
+    async leaseTick(ms: number): Promise<boolean> {
+      return (await redis.set(keys.lease(`tick:${group}`), consumer, 'PX', ms, 'NX')) === 'OK';
+    },
+
     /** Takes this consumer out of the group where it holds nothing. */
     async leave(): Promise<void> {
       for (const stream of streams) await removeConsumerScript([keys.stream(stream)], [group, consumer]);

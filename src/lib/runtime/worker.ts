@@ -24,7 +24,7 @@ export type Worker = {
 };
 
 /** Calls at once for a consumer that takes one event at a time, and for one that takes batches. */
-const PARALLEL_SINGLE = 16;
+const PARALLEL_SINGLE = 32;
 const PARALLEL_BATCH = 2;
 const LOOP_DEAD_MS = 15_000;
 

@@ -35,17 +35,7 @@ const STANDARD_TYPES: Readonly<Record<string, string>> = {
 /** A single line that somebody has added holds this much. */
 const LENGTH_DEFAULT = 255;
 
-/** The value as the field takes it, `undefined` where it can't take it. Without metadata Zoho's standard limits hold. */
-export function fitValue(
-  field: string,
-  value: string,
-  metadata: readonly FieldMetadata[] | undefined,
-): string | undefined {
-  const fitted = fitField(field, value, metadata);
-  return 'value' in fitted ? fitted.value : undefined;
-}
-
-/** Like `fitValue`, and says why a value is left out. */
+/** The value as the field takes it, or why it can't take it. Without metadata Zoho's standard limits hold. */
 export function fitField(field: string, value: string, metadata: readonly FieldMetadata[] | undefined): Fitted {
   const text = value.trim();
   if (text === '') return { leftOut: 'empty' };

@@ -1,0 +1,115 @@
+import { countDryRuns, replayCommand } from '../../../src/lib/dry-runs.js';
+import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
+import { type GroupState, readOverview } from '../../../src/lib/overview.js';
+import { toRecord } from '../../../src/lib/runtime/entry.js';
+import { formatDuration } from '../format.js';
+import { type Check, type DoctorContext, type Found, ok, problem, warning } from './check.js';
+
+/** The groups and who reads for them, what stands failed, and which provider is paused. */
+export const pipeline: Check = {
+  name: 'pipeline',
+  needsRedis: true,
+  async run(context) {
+    const overview = await readOverview(context);
+    const isWorkerAlive = (await context.redis.exists(context.keys.lease('projector'))) === 1;
+    const groups = await Promise.all(
+      GROUPS.map(async (group) => {
+        const state = overview.groups[group]!;
+        return inspectGroup(group, { ...(await readReaders(context, group)), isWorkerAlive, state });
+      }),
+    );
+    const pauses = overview.pauses.map(({ provider, kind, reason, since }) => {
+      const text = `${provider} is paused since ${since} (${reason})`;
+      return kind === 'configuration'
+        ? problem(text, `set right what the check of ${provider} names; work waits and goes on by itself`)
+        : warning(text, 'nothing to do: it is probed, and work goes on when it is back');
+    });
+    return [...groups, ...inspectFailures(overview.groups), ...pauses, ...(await inspectDryRuns(context))];
+  },
+};
+
+export type Readers = {
+  isComplete: boolean;
+  consumers: number;
+  /** The shortest time since a consumer last asked; `undefined` before Redis 7.2, which does not tell it. */
+  idleMs: number | undefined;
+};
+
+/** A worker asks twice a second. */
+const DEAD_MS = 60_000;
+const BEHIND_MS = 600_000;
+
+/**
+ * Pure. Before 7.2 Redis knows a consumer from its first entry on and not when it last asked; whether any worker lives is
+ * then told by the projector's lease, which each of them wants.
+ */
+export function inspectGroup(
+  group: GroupName,
+  { isComplete, consumers, idleMs, isWorkerAlive, state }: Readers & { isWorkerAlive: boolean; state: GroupState },
+): Found {
+  const { backlog, oldestAgeMs } = state;
+  const isRead = consumers > 0 ? (idleMs === undefined ? isWorkerAlive : idleMs < DEAD_MS) : false;
+  const mayBeRead = consumers === 0 && idleMs === undefined && isWorkerAlive && backlog === 0;
+  const fix = `npm run worker -- --group ${group}`;
+  if (!isComplete || (!isRead && !mayBeRead)) {
+    const text = isComplete ? `No worker reads for ${group}` : `No worker of ${group} has run on this Redis yet`;
+    return backlog > 0 ? problem(`${text}; entries that wait: ${backlog}`, fix) : warning(text, fix);
+  }
+  if (backlog > 0 && oldestAgeMs > BEHIND_MS) {
+    return warning(
+      `${group} is behind; entries that wait: ${backlog}, the oldest for ${formatDuration(oldestAgeMs)}`,
+      `start more workers (${fix}), or see what holds them up: npm run -s gvi -- status`,
+    );
+  }
+  return ok(
+    mayBeRead
+      ? `${group}; entries that wait: 0, and a worker runs`
+      : `${group}; workers that read: ${consumers}, entries that wait: ${backlog}`,
+  );
+}
+
+async function readReaders({ redis, keys }: DoctorContext, group: GroupName): Promise<Readers> {
+  const perStream = await Promise.all(
+    streamsOf(group).map(async (stream) => {
+      try {
+        const flat = (await redis.xinfo('CONSUMERS', keys.stream(stream), group)) as (string | number)[][];
+        return flat.map((each) => toRecord(each.map(String)));
+      } catch (error) {
+        if (error instanceof Error && /^(NOGROUP|ERR no such key)/.test(error.message)) return undefined;
+        throw error;
+      }
+    }),
+  );
+  const all = perStream.flatMap((consumers) => consumers ?? []);
+  const names = new Set(all.map(({ name }) => name));
+  const tells = all.length > 0 && all.every(({ inactive }) => inactive !== undefined);
+  return {
+    isComplete: perStream.every((consumers) => consumers !== undefined),
+    consumers: names.size,
+    idleMs: tells ? Math.min(...all.map(({ idle }) => Number(idle))) : undefined,
+  };
+}
+
+function inspectFailures(groups: Record<string, GroupState>): Found[] {
+  const count = Object.values(groups).reduce((total, { failed }) => total + failed, 0);
+  if (count === 0) return [ok('Nothing stands failed')];
+  return [
+    warning(
+      `Events that stand failed: ${count}`,
+      'npm run -s gvi -- failed says why; npm run -s gvi -- redrive <event id> tries again',
+    ),
+  ];
+}
+
+/** While DRY_RUN is on they are as wanted. */
+async function inspectDryRuns(context: DoctorContext): Promise<Found[]> {
+  if (context.config.dryRun) return [];
+  const { count, since, isMore } = await countDryRuns(context);
+  if (count === 0) return [];
+  return [
+    warning(
+      `Events that ended as a dry run and are not in the CRM: ${count}${isMore ? ' or more' : ''}`,
+      replayCommand(since),
+    ),
+  ];
+}
