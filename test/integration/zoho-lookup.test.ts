@@ -94,6 +94,13 @@ const withoutCoql: [what: string, prepare: () => Promise<void>][] = [
       );
     },
   ],
+  [
+    'a gateway refuses its path',
+    async () => {
+      await setting.start({ indexLagMs: 0 });
+      setting.standin.faults.on({ path: '/crm/v8/coql' }, { status: 404, body: 'not found' });
+    },
+  ],
 ];
 
 for (const [what, prepare] of withoutCoql) {

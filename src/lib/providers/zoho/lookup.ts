@@ -41,7 +41,14 @@ const REFUSED_QUERIES = new Set([
   'zoho_invalid_data',
   'zoho_limit_exceeded',
 ]);
-const NO_COQL = new Set(['zoho_oauth_scope_mismatch', 'zoho_invalid_url_pattern', 'zoho_no_permission']);
+const NO_COQL = new Set([
+  'zoho_oauth_scope_mismatch',
+  'zoho_invalid_url_pattern',
+  'zoho_no_permission',
+  // A gateway in front of Zoho that lets only some paths through.
+  'zoho_http_404',
+  'zoho_http_405',
+]);
 
 export type LeadLookup = ReturnType<typeof makeLeadLookup>;
 
