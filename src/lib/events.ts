@@ -102,6 +102,8 @@ const leadEnriched = z.object({
     .object({
       /** Last segment of the invitee's URI. */
       id: z.string(),
+      /** The booking that was moved here. */
+      replaces: z.string().optional(),
       name: z.string().optional(),
       startsAt: instant.optional(),
       timezone: z.string().optional(),
@@ -197,8 +199,8 @@ const leadSynced = z.object({
         /** The place of the event in the order of the lead's events. */
         order: z.string(),
         fields: writtenFields.optional(),
-        /** The booking's id, state and start. */
-        booking: z.tuple([z.string(), z.string(), z.string()]).optional(),
+        /** By booking: its state and start. */
+        bookings: z.record(z.string(), z.tuple([z.string(), z.string()])).optional(),
       }),
     )
     .optional(),

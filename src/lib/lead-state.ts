@@ -51,13 +51,14 @@ export function addWrote(state: LeadState, wrote: Wrote): LeadState {
     const known = writtenOf(next, field);
     if (known === undefined || beats(added, known)) next = putWritten(next, field, value, wrote.order);
   }
-  if (wrote.booking !== undefined) next = addBooking(next, wrote.booking, wrote.order);
+  for (const [id, booking] of Object.entries(wrote.bookings ?? {})) next = addBooking(next, id, booking, wrote.order);
   return next;
 }
 
 export function addBooking(
   state: LeadState,
-  [id, kind, startsAt]: readonly [string, string, string],
+  id: string,
+  [kind, startsAt]: readonly [state: string, startsAt: string],
   order: string,
 ): LeadState {
   const known = state.bookings?.[id];
@@ -81,7 +82,7 @@ export function mergeStates(a: LeadState, b: LeadState): LeadState {
   let merged: LeadState = { ...a, ...(b.leadId === undefined ? {} : { leadId: b.leadId }) };
   for (const [order, fields] of Object.entries(b.written ?? {})) merged = addWrote(merged, { order, fields });
   for (const [id, [state, startsAt, order]] of Object.entries(b.bookings ?? {})) {
-    merged = addBooking(merged, [id, state, startsAt], order);
+    merged = addBooking(merged, id, [state, startsAt], order);
   }
   for (const [noteKey, [id, revision, module]] of Object.entries(b.notes ?? {})) {
     merged = addNote(merged, noteKey, { id, revision, ...(module === undefined ? {} : { module }) });

@@ -121,6 +121,17 @@ test('the latest event of all bookings decides the status', () => {
   assert.is(status(), undefined);
 });
 
+test('a booking that was moved away counts no more, whatever became of the new one', () => {
+  const order = orderAt(2);
+  const bookings = (state: string) => ({
+    old: ['moved', '', order] as [string, string, string],
+    new: [state, '2026-12-01T15:00:00Z', orderAt(3)] as [string, string, string],
+  });
+  assert.is(statusOf(bookings('canceled'))?.value, STATUS_TEXTS.canceled);
+  assert.is(statusOf(bookings('booked'))?.value, STATUS_TEXTS.booked);
+  assert.is(statusOf({ old: ['moved', '', order] }), undefined);
+});
+
 test('a cancellation does not hide another booking that is still to come', () => {
   const bookings = (startsAt: string) => ({
     a: ['canceled', '2026-11-10T15:00:00Z', orderAt(1_794_000_000)] as [string, string, string],

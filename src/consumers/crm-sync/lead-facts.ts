@@ -19,7 +19,8 @@ export type LeadFacts = {
   /** Sorts a lead's events by when they happened; see `orderOf`. */
   order: string;
   facts: Fact[];
-  booking?: [id: string, state: string, startsAt: string];
+  /** By booking: its state and start. */
+  bookings?: Record<string, [state: string, startsAt: string]>;
 };
 
 /** Everything that an event says, lead by lead: none for colleagues and for people without an address. */
@@ -77,16 +78,13 @@ function factsOfBooking(event: StoredEvent<'lead.enriched'>): LeadFacts[] {
   const description: Fact[] = isAboutBooking
     ? [{ field: 'description', value: bookingDescription(event), quality: 2 }]
     : [];
-  const state = BOOKING_STATES[data.kind];
   return [
     {
       event,
       email: normalizeEmail(data.email),
       order: orderOf(event),
       facts: [...given, ...assessed, ...description],
-      ...(data.booking === undefined || state === undefined
-        ? {}
-        : { booking: [data.booking.id, state, data.booking.startsAt ?? ''] }),
+      ...bookingsOf(data),
     },
   ];
 }
@@ -95,6 +93,14 @@ function toFacts(facts: LeadEnriched['facts'], quality: Quality): Fact[] {
   return Object.entries(facts).flatMap(([field, value]) =>
     value === undefined || value === '' ? [] : [{ field: field as keyof LeadEnriched['facts'], value, quality }],
   );
+}
+
+/** The new half of a moved booking also ends the old one, whatever becomes of the other half. */
+function bookingsOf({ kind, booking }: LeadEnriched): Pick<LeadFacts, 'bookings'> {
+  const state = BOOKING_STATES[kind];
+  if (booking === undefined || state === undefined) return {};
+  const moved = booking.replaces === undefined ? {} : { [booking.replaces]: ['moved', ''] as [string, string] };
+  return { bookings: { ...moved, [booking.id]: [state, booking.startsAt ?? ''] } };
 }
 
 const BOOKING_STATES: Partial<Record<LeadEnriched['kind'], string>> = {

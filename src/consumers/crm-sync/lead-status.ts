@@ -9,11 +9,13 @@ export const STATUS_TEXTS: Record<string, string> = {
 };
 
 /**
- * The latest event decides, but a cancellation does not hide another booking that was still to come. `undefined` where
+ * A booking that was moved away counts no more. The latest event decides, but a cancellation does not hide another booking that was still to come. `undefined` where
  * there is no booking.
  */
 export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value: string; order: string } | undefined {
-  const all = Object.values(bookings).map(([state, startsAt, order]) => ({ state, startsAt, order }));
+  const all = Object.values(bookings)
+    .map(([state, startsAt, order]) => ({ state, startsAt, order }))
+    .filter(({ state }) => state !== 'moved');
   const latest = all.reduce<(typeof all)[number] | undefined>(
     (a, b) => (a === undefined || b.order > a.order ? b : a),
     undefined,

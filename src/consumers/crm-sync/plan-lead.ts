@@ -73,7 +73,9 @@ function bestFacts(
 
 export function bookingsOf(facts: readonly LeadFacts[], known: LeadState): NonNullable<LeadState['bookings']> {
   let state = known;
-  for (const { booking, order } of facts) if (booking !== undefined) state = addBooking(state, booking, order);
+  for (const { bookings, order } of facts) {
+    for (const [id, booking] of Object.entries(bookings ?? {})) state = addBooking(state, id, booking, order);
+  }
   return state.bookings ?? {};
 }
 

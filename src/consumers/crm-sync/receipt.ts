@@ -13,6 +13,6 @@ export function toWrote(lead: LeadFacts, plan: LeadPlan): Wrote {
   return {
     order: lead.order,
     ...(own.length === 0 ? {} : { fields }),
-    ...(lead.booking === undefined ? {} : { booking: lead.booking }),
+    ...(lead.bookings === undefined ? {} : { bookings: lead.bookings }),
   };
 }

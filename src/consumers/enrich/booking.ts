@@ -18,6 +18,7 @@ export function bookingOfInvitee({ event, payload }: CalendlyInviteeWebhook): Bo
   const { scheduled_event: scheduled } = payload;
   return compact({
     id: lastSegment(payload.uri),
+    replaces: payload.old_invitee === undefined ? undefined : lastSegment(payload.old_invitee),
     name: line(scheduled?.name),
     startsAt: line(scheduled?.start_time),
     timezone: line(payload.timezone),
