@@ -7,7 +7,7 @@ import type { CalendlyInviteeWebhook, CalendlyRoutingFormWebhook } from '../lib/
 import type { Gemini } from '../lib/providers/gemini/gemini.js';
 import { assess } from './enrich/assess.js';
 import { bookingOfInvitee, bookingOfRoutingForm } from './enrich/booking.js';
-import { bookingKind, isWorthAssessing } from './enrich/booking-kind.js';
+import { bookingKind, bringsSomethingNew, isWorthAssessing } from './enrich/booking-kind.js';
 import { factsOfInvitee, factsOfRoutingForm, findEmail } from './enrich/lead-facts.js';
 import { type Prompt, readPrompt } from './prompts/prompt.js';
 
@@ -33,7 +33,8 @@ export function makeEnrich({ gemini, internalDomains, promptsDir }: EnrichOption
     needs: ({ data }) => (gemini !== undefined && isWorthAssessing(leadOf(data, internalDomains)) ? ['gemini'] : []),
     async handle({ data }, { signal }) {
       const lead = leadOf(data, internalDomains);
-      return [{ type: 'lead.enriched', data: await withAssessment(lead, { gemini, prompt, signal }) }];
+      const assessed = await withAssessment(lead, { gemini, prompt, signal });
+      return [{ type: 'lead.enriched', data: withoutToldAnswers(assessed) }];
     },
   });
 }
@@ -70,4 +71,16 @@ async function withAssessment(
   const { email } = lead;
   if (!gemini || email === undefined || !isWorthAssessing(lead)) return lead;
   return { ...lead, assessment: await assess({ ...lead, email }, { gemini, prompt, signal }) };
+}
+
+/**
+ * No stage carries the payload on: an answer that has become a fact is told by it, and only a booking or a form is
+ * described by its answers.
+ */
+function withoutToldAnswers(lead: LeadEnriched): LeadEnriched {
+  const { answers, ...booking } = lead.booking ?? {};
+  if (lead.booking === undefined || answers === undefined) return lead;
+  const told = new Set([...Object.values(lead.facts), lead.email].map((text) => text?.toLowerCase()));
+  const left = bringsSomethingNew(lead.kind) ? answers.filter(({ answer }) => !told.has(answer.toLowerCase())) : [];
+  return { ...lead, booking: { ...booking, id: lead.booking.id, ...(left.length > 0 && { answers: left }) } };
 }

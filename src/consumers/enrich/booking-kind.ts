@@ -26,7 +26,12 @@ export function bookingKind(webhook: CalendlyInviteeWebhook | CalendlyRoutingFor
 
 const BRINGS_SOMETHING_NEW: ReadonlySet<BookingKind> = new Set(['booked', 'rescheduled', 'routed']);
 
+/** A booking or a form says who somebody is; what comes later only says what became of it. */
+export function bringsSomethingNew(kind: BookingKind): boolean {
+  return BRINGS_SOMETHING_NEW.has(kind);
+}
+
 /** Only what tells something new of somebody who could be a lead is shown to a model. */
 export function isWorthAssessing(lead: Pick<LeadEnriched, 'kind' | 'email' | 'internal'>): boolean {
-  return BRINGS_SOMETHING_NEW.has(lead.kind) && lead.email !== undefined && !lead.internal;
+  return bringsSomethingNew(lead.kind) && lead.email !== undefined && !lead.internal;
 }
