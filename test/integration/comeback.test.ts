@@ -1,0 +1,79 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fixture, type Pipeline, startPipeline } from '../helpers/pipeline.js';
+import { startRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { startZoho, type ZohoStandin } from '../standins/zoho.js';
+
+const test = suite('workers come back by themselves');
+
+let redis: Awaited<ReturnType<typeof startRedis>>;
+let zoho: ZohoStandin;
+let pipeline: Pipeline;
+
+test.before.each(async () => {
+  redis = await startRedis();
+  zoho = await startZoho();
+  pipeline = await startPipeline({ redisUrl: redis.url, keyPrefix: '', zoho, workers: 2 });
+});
+test.after.each(async () => {
+  await pipeline.stop();
+  await zoho.stop();
+  await redis.stop();
+});
+
+const booking = (id: string) => {
+  const body = fixture('calendly/invitee-created.json');
+  return { ...body, payload: { ...body.payload, uri: `https://a/invitees/${id}`, email: `${id}@brightwater.example` } };
+};
+
+test('after Redis was killed and started again they go on, and nothing is lost or doubled', async () => {
+  await pipeline.finished(await pipeline.send('calendly', booking('a')));
+  redis.kill('SIGKILL');
+  await redis.restart();
+  const later = await waitFor('Redis to take a webhook', () =>
+    pipeline.send('calendly', booking('b')).catch(() => false as const),
+  );
+  assert.is((await pipeline.finished(later)).status, 'processed');
+  assert.equal(
+    zoho
+      .leads()
+      .map(({ Email }) => Email)
+      .sort(),
+    ['a@brightwater.example', 'b@brightwater.example'],
+  );
+});
+
+test('after Redis was emptied they read again from the start of what comes', async () => {
+  await pipeline.finished(await pipeline.send('calendly', booking('a')));
+  await pipeline.redis.flushall();
+  const later = await pipeline.send('calendly', booking('b'));
+  assert.is((await pipeline.finished(later)).status, 'processed');
+  assert.is(zoho.leads().length, 2);
+});
+
+test('after Redis was frozen they go on', async () => {
+  await pipeline.finished(await pipeline.send('calendly', booking('a')));
+  redis.kill('SIGSTOP');
+  const sending = pipeline.send('calendly', booking('b'));
+  redis.kill('SIGCONT');
+  assert.is((await pipeline.finished(await sending)).status, 'processed');
+});
+
+test('with every connection cut again and again, each lead is written once', async () => {
+  const ids: string[] = [];
+  for (let i = 0; i < 20; i += 1) {
+    ids.push(
+      await waitFor('the webhook to be taken in', () =>
+        pipeline.send('calendly', booking(`n${i}`)).catch(() => false as const),
+      ),
+    );
+    if (i % 4 === 0) await pipeline.redis.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  }
+  for (const id of ids) assert.is((await pipeline.finished(id)).status, 'processed');
+  assert.is(zoho.leads().length, 20);
+  assert.is(await pipeline.redis.xlen('events:synced'), 20);
+  assert.is(await pipeline.redis.xlen('events:enriched'), 20);
+});
+
+test.run();
