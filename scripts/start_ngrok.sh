@@ -65,7 +65,7 @@ Calendly   $url/webhooks/calendly
 Read.ai    $url/webhooks/readai
 
 The tunnel makes this ingest public: both webhooks, /healthz, /readyz and /metrics (figures, no names).
-/dashboard and /debug answer 404 through it, or ask for a token where DASHBOARD_TOKEN is set.
+/debug answers 404 through it, or ask for a token where DASHBOARD_TOKEN is set.
 ngrok carries the bodies of your webhooks: use it to try things out, not for production.
 MESSAGE
 if [ -n "$open" ]; then printf 'WARNING: unsigned webhooks are accepted of:%s. Close the tunnel when you are done.\n' "$open"; fi

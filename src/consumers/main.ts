@@ -86,7 +86,6 @@ function makeDeps(config: Config, redis: RedisClient, log: Logger) {
     },
     alert: {
       slack: slackSettings === undefined ? undefined : makeSlack({ ...slackSettings, timeoutMs: SLACK_TIMEOUT_MS }),
-      baseUrl: config.baseUrl,
       internalDomains: config.internalDomains,
       ...makeAlertState({ redis, keys }),
     },

@@ -26,7 +26,6 @@ export function makeBanner(options: BannerOptions): string {
     ['metrics', `${base}/metrics`],
     ['', `http://localhost:${options.workerPort}/metrics (the worker's own)`],
     ['debug', `${base}/debug/info`],
-    ['dashboard', `${base}/dashboard`],
     ['Redis', options.redis],
     ...options.places,
   ];
