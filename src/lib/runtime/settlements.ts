@@ -1,0 +1,219 @@
+/**
+ * Turns what came of an entry into its settlement: follow-ons encoded, failures decided, provenance kept. Deciding is done
+ * here, carrying out by the settler.
+ */
+import type { Logger } from 'pino';
+import { decodeEntry, encodeFollowOn, streamOf } from '../codec.js';
+import type { Consumer, Outcome } from '../consumer.js';
+import { NotYetError, OutageError, type Provider, RetryableError, TerminalError } from '../errors.js';
+import type { EventType, NewEvent, StoredEvent } from '../events.js';
+import type { Keys } from '../keys.js';
+import type { WorkerMetrics } from '../metrics.js';
+import type { AttemptRecord, Entry } from './entry.js';
+import { decideFailure, type RetryPolicy } from './failure.js';
+import { markKey } from './group-store.js';
+import type { ProviderHealth } from './provider-health.js';
+import type { Settlement } from './settler.js';
+
+export type SettlementOptions = {
+  consumer: Consumer;
+  health: ProviderHealth;
+  keys: Keys;
+  policy: RetryPolicy & { idempotencyTtlS: number };
+  log: Logger;
+  metrics: WorkerMetrics;
+  /** Redis time in ms. */
+  now: () => number;
+};
+
+/** An event that the consumer is to see, and the providers without which that makes no sense. */
+export type Prepared = { event: StoredEvent; needs: readonly Provider[] };
+
+/** One of these may end a chain: then the pipeline is done with the event. */
+const FINAL_TYPE: EventType = 'lead.synced';
+
+export function makeSettlements(options: SettlementOptions) {
+  const { consumer, health, keys, policy, log, metrics } = options;
+  return { prepare, toSettlement };
+
+  /** What can be settled without the consumer is; all else is decoded. */
+  function prepare(entry: Entry): Prepared | { settle: () => Promise<Settlement> } {
+    if (entry.isDone && consumer.name !== 'alert') return { settle: async () => ({ kind: 'ack' }) };
+    if (entry.deliveries > policy.attemptsMax) {
+      const message = `A worker died ${entry.deliveries - 1} times while it worked on this event`;
+      return { settle: async () => failure(entry, 'worker_crashed', message, entry.deliveries - 1) };
+    }
+    try {
+      const event = decodeEntry(entry.stream, entry.id, entry.fields);
+      if (!consumer.on.includes(event.type)) return { settle: async () => ({ kind: 'ack' }) };
+      const needs = consumer.needs?.(event) ?? [];
+      const missing = entry.probes === undefined ? needs.find(health.isPaused) : undefined;
+      if (missing !== undefined) return { settle: async () => waitFor(missing, nextWaitRecord(entry, missing)) };
+      return { event, needs };
+    } catch (error) {
+      return { settle: () => settleError(entry, error) };
+    }
+  }
+
+  async function toSettlement(
+    entry: Entry,
+    { event, needs }: Prepared,
+    outcome: Outcome,
+    ms: number,
+  ): Promise<Settlement> {
+    if ('error' in outcome) return settleError(entry, outcome.error, ms);
+    await tellSuccess(outcome.events.length === 0 ? undefined : entry.probes, needs);
+    try {
+      return doneWith(entry, event, outcome.events, ms);
+    } catch (error) {
+      return settleError(entry, error, ms);
+    }
+  }
+
+  function doneWith(entry: Entry, event: StoredEvent, events: readonly NewEvent[], ms: number): Settlement {
+    const attempts = (entry.record?.spent ?? 0) + 1;
+    const provenance = {
+      key: event.key,
+      cause: event.id,
+      attempts,
+      ms,
+      waitedMs: waitedMs(entry),
+      replay: entry.fields.replay,
+    };
+    const isFinal = events.some(({ type }) => type === FINAL_TYPE);
+    metrics.settled(consumer.name, 'done', ms);
+    log.info(
+      { group: consumer.name, event: event.id, key: event.key, wrote: events.map(({ type }) => type), attempts, ms },
+      'done',
+    );
+    return {
+      kind: 'done',
+      events: events.map((followOn) => ({
+        stream: streamOf(followOn.type),
+        fields: encodeFollowOn(followOn, provenance),
+      })),
+      ...(isFinal ? { mark: { key: markKey(keys, entry.fields), ttlS: policy.idempotencyTtlS } } : {}),
+    };
+  }
+
+  async function settleError(entry: Entry, error: unknown, ms = 0): Promise<Settlement> {
+    const provider = providerOf(error);
+    const otherSuccessAt = provider === undefined ? 0 : await health.lastSuccessAt(provider).catch(() => 0);
+    const record = entry.record === undefined ? undefined : { ...entry.record, waitedMs: waitedMs(entry) };
+    const decision = decideFailure(
+      { error, record, now: options.now(), otherSuccessAt, random: Math.random() },
+      policy,
+    );
+    const facts = { group: consumer.name, event: entry.eventId, key: entry.fields.key, ms };
+    switch (decision.kind) {
+      case 'fail':
+        log.error(
+          { ...facts, code: decision.code, attempts: decision.attempts, err: unexpected(error) },
+          'failed for good',
+        );
+        metrics.settled(consumer.name, 'failed', ms);
+        return failure(entry, decision.code, decision.message, decision.attempts, ms);
+      case 'park':
+        log[error instanceof NotYetError ? 'debug' : 'warn'](
+          {
+            ...facts,
+            code: decision.record.code,
+            delayMs: decision.delayMs,
+            spent: decision.record.spent,
+            err: unexpected(error),
+          },
+          'parked',
+        );
+        metrics.settled(consumer.name, 'parked', ms);
+        return { kind: 'park', set: keys.parked(consumer.name), delayMs: decision.delayMs, record: decision.record };
+      case 'wait': {
+        const { provider: paused, outage: kind, reason, retryAfterMs } = decision;
+        await health
+          .pause({ provider: paused, kind, reason, retryAfterMs, isProbe: entry.probes === paused })
+          .catch(() => {});
+        metrics.settled(consumer.name, 'waiting', ms);
+        return waitFor(paused, decision.record);
+      }
+    }
+  }
+
+  function waitFor(provider: Provider, record: AttemptRecord): Settlement {
+    return { kind: 'wait', set: keys.waiting(consumer.name, provider), delayMs: 0, record };
+  }
+
+  function nextWaitRecord(entry: Entry, provider: Provider): AttemptRecord {
+    const now = options.now();
+    const before = entry.record;
+    return {
+      spent: before?.spent ?? 0,
+      firstFailureAt: before?.firstFailureAt ?? now,
+      ...(before?.doubtAt === undefined ? {} : { doubtAt: before.doubtAt }),
+      waitedMs: waitedMs(entry),
+      parkedAt: now,
+      code: before?.code ?? `${provider}_paused`,
+      message: before?.message ?? `Waits for ${provider}`,
+    };
+  }
+
+  /** `event.failed`, or what the consumer says instead. */
+  function failure(entry: Entry, code: string, message: string, attempts: number, ms = 0): Settlement {
+    const key = entry.fields.key ?? `unreadable:${entry.eventId}`;
+    const data = {
+      eventId: entry.eventId,
+      stream: entry.stream,
+      group: consumer.name,
+      key,
+      attempts,
+      error: { code, message },
+    };
+    const provenance = {
+      key,
+      cause: entry.eventId,
+      attempts,
+      ms,
+      waitedMs: waitedMs(entry),
+      replay: entry.fields.replay,
+    };
+    if (consumer.givenUp !== undefined) {
+      const events = consumer.givenUp(entry.eventId, decodeIfPossible(entry));
+      return {
+        kind: 'done',
+        events: events.map((event) => ({ stream: streamOf(event.type), fields: encodeFollowOn(event, provenance) })),
+      };
+    }
+    return {
+      kind: 'fail',
+      stream: 'events:failed',
+      fields: encodeFollowOn({ type: 'event.failed', data }, provenance),
+    };
+  }
+
+  /** An event that came to nothing proves nothing of the provider that it was let through to probe. */
+  async function tellSuccess(probed: Provider | undefined, needs: readonly Provider[]): Promise<void> {
+    const needed = new Set([...needs, ...(probed === undefined ? [] : [probed])]);
+    await Promise.all([...needed].map((provider) => health.succeeded(provider, options.now()).catch(() => {})));
+  }
+
+  function waitedMs(entry: Entry): number {
+    const { record } = entry;
+    return record === undefined ? 0 : record.waitedMs + Math.max(0, Math.round(entry.takenAt - record.parkedAt));
+  }
+}
+
+function decodeIfPossible({ stream, id, fields }: Entry): StoredEvent | undefined {
+  try {
+    return decodeEntry(stream, id, fields);
+  } catch {
+    return undefined;
+  }
+}
+
+function providerOf(error: unknown): Provider | undefined {
+  return error instanceof OutageError ? error.provider : undefined;
+}
+
+/** Only what nobody foresaw goes to the log whole; the rest is told by its code. */
+function unexpected(error: unknown): unknown {
+  const isForeseen = [NotYetError, OutageError, RetryableError, TerminalError].some((type) => error instanceof type);
+  return isForeseen ? undefined : error;
+}
