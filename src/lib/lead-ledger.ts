@@ -25,6 +25,7 @@ export function makeLeadLedger(options: {
 }): LeadLedger {
   const { redis, keys, owner, leaseMs } = options;
   const leaseScript = loadScript(redis, 'lease-leads');
+  const saveScript = loadScript(redis, 'save-intents');
   const dropScript = loadScript(redis, 'drop-intents');
   let calls = 0;
 
@@ -62,7 +63,7 @@ export function makeLeadLedger(options: {
       const saved = new Map(
         [...intents].map(([email, intent]) => [email, JSON.stringify(mergeStates(before.get(email) ?? {}, intent))]),
       );
-      await redis.hset(keys.intents(), ...[...saved].flat());
+      await saveScript([keys.intents()], [...saved].flat());
       return saved;
     },
 

@@ -60,6 +60,21 @@ test('after Redis was frozen they go on', async () => {
   assert.is((await pipeline.finished(await sending)).status, 'processed');
 });
 
+test('when Redis is out of memory the pipeline drains, and what it could not do waits unharmed', async () => {
+  zoho.faults.on({ path: '/crm/v8/Leads/upsert', times: 1 }, { latencyMs: 400 });
+  const first = await pipeline.send('calendly', booking('a'));
+  await waitFor('the write to be under way', async () =>
+    zoho.calls.some(({ path }) => path === '/crm/v8/Leads/upsert'),
+  );
+  const used = Number(/used_memory:(\d+)/.exec(await pipeline.redis.info('memory'))![1]);
+  const later = await pipeline.send('calendly', booking('b'));
+  await pipeline.redis.config('SET', 'maxmemory', String(Math.round(used / 2)));
+  assert.is((await pipeline.finished(first)).status, 'processed');
+  assert.is((await pipeline.finished(later)).status, 'processed');
+  assert.is(await pipeline.redis.xlen('events:failed'), 0);
+  await pipeline.redis.config('SET', 'maxmemory', '0');
+});
+
 test('with every connection cut again and again, each lead is written once', async () => {
   const ids: string[] = [];
   for (let i = 0; i < 20; i += 1) {
@@ -68,7 +83,7 @@ test('with every connection cut again and again, each lead is written once', asy
         pipeline.send('calendly', booking(`n${i}`)).catch(() => false as const),
       ),
     );
-    if (i % 4 === 0) await pipeline.redis.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    if (i % 4 === 0) await pipeline.redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   }
   for (const id of ids) assert.is((await pipeline.finished(id)).status, 'processed');
   assert.is(zoho.leads().length, 20);

@@ -50,6 +50,17 @@ test("an unknown error is this event's own, and its text is not told", () => {
   }
 });
 
+test('a Redis that refuses or is away costs the event no attempt', () => {
+  for (const error of [
+    Object.assign(new Error('OOM command not allowed'), { name: 'ReplyError' }),
+    new Error('Connection is closed.'),
+  ]) {
+    const decision = decide(error, record({ spent: 2 }));
+    assert.is(decision.kind === 'park' && decision.record.spent, 2);
+    assert.is(decide(error, record({ firstFailureAt: now - 3_600_000, spent: 2 })).kind, 'fail');
+  }
+});
+
 test('waiting for something costs no attempt', () => {
   const decision = decide(new NotYetError('leased', { delayMs: 100 }), record({ spent: 2 }));
   assert.is(decision.kind === 'park' && decision.record.spent, 2);

@@ -38,6 +38,14 @@ export type FailureInput = {
 /** A success this fresh says that one failed call is no outage; the second failure decides. */
 const RECENT_SUCCESS_MS = 2_000;
 
+const STORE_WAIT_MS = 1_000;
+
+/** As ioredis names it: Redis refused or did not answer, which says nothing of the event. */
+function isStoreError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return /^(ReplyError|MaxRetriesPerRequestError)$/.test(error.name) || error.message === 'Connection is closed.';
+}
+
 /**
  * A provider's failure is an outage when no call for another event has succeeded since; then it burns no attempt. An
  * event that fails while others succeed spends its own attempts. Anything unknown is taken for this event's own failure.
@@ -48,6 +56,9 @@ export function decideFailure(input: FailureInput, policy: RetryPolicy): Failure
   if (error instanceof NotYetError) return { kind: 'park', delayMs: error.delayMs, record };
   if (error instanceof TerminalError) return fail(error.code, error.message, record.spent + 1);
   if (error instanceof OutageError) return decideOutage(error, input, record, policy);
+  if (isStoreError(error) && now - record.firstFailureAt < policy.outageGiveUpMs) {
+    return { kind: 'park', delayMs: backOff(1, STORE_WAIT_MS, input.random, policy), record };
+  }
 
   const spent = { ...record, spent: record.spent + 1 };
   const { code, message } = describe(error);

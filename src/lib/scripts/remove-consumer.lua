@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Removes a consumer that holds nothing; with pending entries it stays, as they would be gone without trace.
 --
 -- KEYS[1] stream

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Hands new entries of one stream to a consumer, no more than it has slots for, and says of each whether the pipeline is
 -- done with its event already.
 --
