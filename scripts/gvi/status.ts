@@ -1,4 +1,4 @@
-import { countDryRuns, replayCommand } from '../../src/lib/dry-runs.js';
+import { countDryRuns } from '../../src/lib/dry-runs.js';
 import { readOverview } from '../../src/lib/overview.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatDuration, formatTable } from './format.js';
@@ -32,7 +32,7 @@ export const status: Command = {
       print(`\n${provider} is paused since ${since} (${kind}: ${reason})`);
     }
     if (dryRuns !== undefined && dryRuns.count > 0) {
-      print(`\n${dryRuns.count} events ended as a dry run and are not in the CRM: ${replayCommand(dryRuns.since)}`);
+      print(`\n${dryRuns.count} events ended as a dry run and are not in the CRM, since ${dryRuns.since}`);
     }
     if (config.dryRun) print('\nDRY_RUN is on: nothing is written to the CRM');
     return 0;

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { makeAlertState } from '../lib/alert-state.js';
 import { parseWorkerArgs, UsageError } from '../lib/command-line.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
-import { countDryRuns, replayCommand } from '../lib/dry-runs.js';
+import { countDryRuns } from '../lib/dry-runs.js';
 import { type Keys, makeKeys } from '../lib/keys.js';
 import { makeLeadLedger } from '../lib/lead-ledger.js';
 import { makeLogger } from '../lib/logger.js';
@@ -103,7 +103,7 @@ function tellWhatIsMissing({ dryRun, zoho, gemini, slack, internalDomains }: Con
 /** What a dry run has ended stays out of the CRM until somebody asks for it. */
 async function tellDryRuns(redis: RedisClient, keys: Keys, log: Logger): Promise<void> {
   const { count, since } = await countDryRuns({ redis, keys });
-  if (count > 0) log.warn({ events: count, command: replayCommand(since) }, 'events of a dry run are not in the CRM');
+  if (count > 0) log.warn({ events: count, since }, 'events of a dry run are not in the CRM');
 }
 
 main().catch((error: unknown) => {

@@ -29,6 +29,10 @@ async function main(): Promise<void> {
     log.warn({ source: name }, `its webhooks are not verified: set ${settings.join(' or ')}`);
   }
 
+  if (config.spool !== undefined) {
+    log.warn('SPOOL_DIR is set, but there is no spool yet: ingest answers 503 while Redis is away');
+  }
+
   const redis = connectRedis({ url: config.redisUrl, role: 'ingest', log });
   // What operators ask for must not stand in the way of a webhook.
   const queries = connectRedis({ url: config.redisUrl, role: 'queries', log });

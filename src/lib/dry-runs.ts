@@ -37,11 +37,6 @@ export async function countDryRuns({
   return { count, since: toIso(oldestMs), isMore: true };
 }
 
-/** What writes them after all. */
-export function replayCommand(since: string): string {
-  return `npm run -s gvi -- replay --group crm-sync --from ${since}`;
-}
-
 function isDryRun(data: string | undefined): boolean {
   return /"outcome":"dry_run"/.test(data ?? '');
 }

@@ -210,7 +210,7 @@ test('pipeline: groups that nobody reads, failures, pauses and what a dry run ha
   has(ills(findings), 'pipeline warning: Events that stand failed: 1');
   has(ills(findings), 'pipeline problem: gemini is paused since 2026-11-23T12:00:00.000Z (gemini_key_invalid)');
   has(ills(findings), 'pipeline warning: Events that ended as a dry run and are not in the CRM: 1');
-  assert.ok(findings.some(({ fix }) => fix?.includes('replay --group crm-sync --from 2025-11-23T12:13:20.000Z')));
+  assert.ok(findings.some(({ fix }) => fix?.includes('since 2025-11-23T12:13:20.000Z')));
   assert.not.ok((await illsWith({ DRY_RUN: 'true' })).some((text) => text.includes('dry run and')));
 });
 
