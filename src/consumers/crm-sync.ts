@@ -7,7 +7,7 @@ import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer
 import { NotYetError, OutageError, TerminalError } from '../lib/errors.js';
 import type { LeadSynced, StoredEvent } from '../lib/events.js';
 import { rehearse } from './crm-sync/dry-run.js';
-import type { CrmEvent } from './crm-sync/lead-facts.js';
+import { type CrmEvent, factsOf } from './crm-sync/lead-facts.js';
 import { type SyncDeps, type SyncItem, syncBatch, toItem } from './crm-sync/sync-batch.js';
 
 export type CrmSyncOptions = Omit<SyncDeps, 'zoho' | 'onLeftOut'> & {
@@ -32,7 +32,8 @@ export function makeCrmSync(given: CrmSyncOptions) {
     name: 'crm-sync',
     on: ['lead.enriched', 'meeting.summarized'],
     emits: ['lead.synced'],
-    needs: () => needs,
+    // What writes nothing neither waits for Zoho nor proves that it is there.
+    needs: (event) => (factsOf(event).length > 0 ? needs : []),
     batchMax: BATCH_MAX,
 
     async handleBatch(deliveries, context) {

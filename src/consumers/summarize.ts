@@ -31,7 +31,7 @@ export function makeSummarize(options: SummarizeOptions) {
     on: ['readai.meeting_completed'],
     emits: ['meeting.summarized'],
     needs: (event) => {
-      const hasWords = (event.data.transcript?.speaker_blocks.length ?? 0) > 0;
+      const hasWords = event.data.transcript?.speaker_blocks.some(({ words }) => words !== undefined) ?? false;
       return gemini !== undefined && hasWords && meetingOf(event, internalDomains).skip === undefined ? ['gemini'] : [];
     },
     async handle(event, { signal }) {

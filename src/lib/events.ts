@@ -199,6 +199,8 @@ const leadSynced = z.object({
         /** The place of the event in the order of the lead's events. */
         order: z.string(),
         fields: writtenFields.optional(),
+        /** What follows from all events of the lead together, as its status does. */
+        derived: writtenFields.optional(),
         /** By booking: its state and start. */
         bookings: z.record(z.string(), z.tuple([z.string(), z.string()])).optional(),
       }),

@@ -28,6 +28,9 @@ export type LeadState = {
   notes?: Record<string, [id: string | null, revision: number, module?: 'Leads' | 'Contacts' | 'Deals']>;
 };
 
+/** The order of what no single event says: it is worked out anew from all of them, and always up to date. */
+export const DERIVED = '~';
+
 type Wrote = NonNullable<LeadSynced['wrote']>[string];
 
 export function writtenOf(state: LeadState, field: string): Written | undefined {
@@ -43,14 +46,15 @@ export function beats(a: Pick<Written, 'quality' | 'order'>, b: Pick<Written, 'q
   return a.quality === b.quality ? a.order > b.order : a.quality > b.quality;
 }
 
-/** Adds what one event wrote; adding it twice, or two events in another order, gives the same state. */
+/** Adds what one event wrote; adding it twice changes nothing, nor does the order of events but for what is derived. */
 export function addWrote(state: LeadState, wrote: Wrote): LeadState {
   let next = state;
   for (const [field, value] of Object.entries(wrote.fields ?? {})) {
     const added: Written = { quality: Number(value[0]) as Quality, hash: value.slice(1), order: wrote.order };
     const known = writtenOf(next, field);
-    if (known === undefined || beats(added, known)) next = putWritten(next, field, value, wrote.order);
+    if (known === undefined || !beats(known, added)) next = putWritten(next, field, value, wrote.order);
   }
+  for (const [field, value] of Object.entries(wrote.derived ?? {})) next = putWritten(next, field, value, DERIVED);
   for (const [id, booking] of Object.entries(wrote.bookings ?? {})) next = addBooking(next, id, booking, wrote.order);
   return next;
 }

@@ -1,4 +1,5 @@
 /** What an error code means to the people who sell, and what somebody should do about it. Own words only, no data. */
+import type { OutageKind } from '../../lib/errors.js';
 
 export type Explanation = { why: string; next: string };
 
@@ -44,6 +45,11 @@ const KNOWN: Record<string, Explanation> = {
   zoho_dependent_field_missing: { why: 'Zoho demands a field that we know nothing for.', next: FIELDS_NEXT },
   zoho_dependent_mismatch: { why: 'Two fields do not fit together by the rules in Zoho.', next: FIELDS_NEXT },
   zoho_limit_exceeded: { why: 'A text is longer than its field in Zoho.', next: FIELDS_NEXT },
+  zoho_multiple_or_multi_errors: { why: 'Zoho did not accept several values at once.', next: FIELDS_NEXT },
+  zoho_limit_reached: {
+    why: 'Zoho has reached a limit of its own for this lead or its notes.',
+    next: `A Zoho administrator sees which one, ${REDRIVE}.`,
+  },
   zoho_duplicate_data: {
     why: 'Zoho has another record with the same value in a field that must be unique.',
     next: `Merge the two records in Zoho, ${REDRIVE}.`,
@@ -52,6 +58,23 @@ const KNOWN: Record<string, Explanation> = {
   zoho_record_in_blueprint: {
     why: 'A blueprint in Zoho holds the lead.',
     next: `Move it on in the blueprint, ${REDRIVE}.`,
+  },
+  zoho_already_modified: {
+    why: 'Somebody changed the lead in Zoho at the same moment, several times.',
+    next: `Nothing is lost: ${REDRIVE}.`,
+  },
+  zoho_invalid_module: {
+    why: 'Zoho shows the user behind this service no such module.',
+    next: `A Zoho administrator lets that user see leads, contacts and deals, ${REDRIVE}.`,
+  },
+  zoho_invalid_query: { why: 'A fault in this service: Zoho did not understand a question.', next: BY_HAND_NEXT },
+  zoho_invalid_request_method: {
+    why: 'A fault in this service: Zoho did not understand a request.',
+    next: BY_HAND_NEXT,
+  },
+  zoho_no_result: {
+    why: 'Zoho did not say what became of the lead, several times.',
+    next: `See whether it is there, ${REDRIVE}.`,
   },
   zoho_converted_record: { why: 'The lead was converted meanwhile.', next: BY_HAND_NEXT },
   zoho_id_already_converted: { why: 'The lead was converted meanwhile.', next: BY_HAND_NEXT },
@@ -107,4 +130,31 @@ export function explain(code: string): Explanation {
   return product === undefined
     ? { why: 'A reason that has no description yet.', next: BY_HAND_NEXT }
     : { why: `${product} refused it, for a reason that has no description yet.`, next: BY_HAND_NEXT };
+}
+
+/** Limits that come back by themselves, and that somebody may raise. */
+const LIMITS: Record<string, Explanation> = {
+  zoho_too_many_requests: {
+    why: "Zoho's limit on calls is used up.",
+    next: "See Zoho's API dashboard for what uses it up; it renews itself within 24 hours.",
+  },
+  zoho_token_throttled: {
+    why: 'Zoho gives us no new access token for now, as too many were asked for.',
+    next: 'See whether another program uses the same refresh token.',
+  },
+  gemini_quota_exhausted: {
+    why: "Gemini's quota for the day is used up.",
+    next: 'Raise it in Google AI Studio, or wait until it renews itself.',
+  },
+};
+
+/**
+ * Why a provider is paused, and what somebody can do about it; `undefined` for an outage that nobody but the provider
+ * can end. What waits is done by itself afterwards, so nothing is to be sent again or entered by hand.
+ */
+export function explainPause(kind: OutageKind, reason: string): Explanation | undefined {
+  if (Object.hasOwn(LIMITS, reason)) return LIMITS[reason];
+  if (kind === 'outage') return undefined;
+  const { why, next } = explain(reason);
+  return { why, next: next === BY_HAND_NEXT ? 'An engineer looks into the reason.' : next.replace(`, ${REDRIVE}`, '') };
 }

@@ -2,7 +2,7 @@
 import type { ProviderHealth, StoredEvent } from '../../lib/events.js';
 import { context, fallbackText, fitBlocks, header, section } from '../../lib/providers/slack/blocks.js';
 import { type Mrkdwn, mrkdwn } from '../../lib/providers/slack/mrkdwn.js';
-import { explain } from './error-text.js';
+import { explainPause } from './error-text.js';
 import { type AlertMessage, markRepeat } from './message.js';
 
 type Provider = ProviderHealth['provider'];
@@ -18,11 +18,15 @@ const WAITING: Record<Provider, string> = {
 export function pausedMessage(event: StoredEvent<'provider.paused'>, isRepeat: boolean): AlertMessage {
   const { provider, kind, reason, since } = event.data;
   const name = NAMES[provider];
-  if (kind === 'configuration') {
-    const { why, next } = explain(reason);
-    return healthMessage(event, markRepeat(`${name} does not let us in: somebody must act`, isRepeat), [
-      mrkdwn`*Why:* ${why}`,
-      mrkdwn`*What to do:* ${next}`,
+  const explained = explainPause(kind, reason);
+  if (explained !== undefined) {
+    const headline =
+      kind === 'configuration'
+        ? `${name} does not let us in: somebody must act`
+        : `${name} has turned us away since ${timeOf(since)}: a limit is used up`;
+    return healthMessage(event, markRepeat(headline, isRepeat), [
+      mrkdwn`*Why:* ${explained.why}`,
+      mrkdwn`*What to do:* ${explained.next}`,
       mrkdwn`*Until then:* ${WAITING[provider]}`,
     ]);
   }

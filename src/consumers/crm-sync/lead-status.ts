@@ -12,7 +12,7 @@ export const STATUS_TEXTS: Record<string, string> = {
  * A booking that was moved away counts no more. The latest event decides, but a cancellation does not hide another booking that was still to come. `undefined` where
  * there is no booking.
  */
-export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value: string; order: string } | undefined {
+export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value: string } | undefined {
   const all = Object.values(bookings)
     .map(([state, startsAt, order]) => ({ state, startsAt, order }))
     .filter(({ state }) => state !== 'moved');
@@ -25,5 +25,5 @@ export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value:
     latest.state === 'canceled' &&
     all.some(({ state, startsAt }) => state === 'booked' && Date.parse(startsAt) > timeOf(latest.order));
   const value = STATUS_TEXTS[stillToCome ? 'booked' : latest.state];
-  return value === undefined ? undefined : { value, order: latest.order };
+  return value === undefined ? undefined : { value };
 }

@@ -5,6 +5,7 @@
 import {
   addBooking,
   beats,
+  DERIVED,
   hashValue,
   type LeadState,
   type Quality,
@@ -67,7 +68,7 @@ function bestFacts(
   const firstOrder = facts.map(({ order }) => order).sort()[0] ?? '';
   if (crmLead === undefined) for (const fact of standInFacts(email)) offer(fact, firstOrder);
   const status = statusOf(bookingsOf(facts, known));
-  if (status !== undefined) offer({ field: 'status', value: status.value, quality: 2 }, status.order);
+  if (status !== undefined) offer({ field: 'status', value: status.value, quality: 2 }, DERIVED);
   return best;
 }
 
@@ -100,7 +101,8 @@ export function decideField(
   const isSame = !isEmpty && hashValue(current) === hashValue(fact.value);
   const isOurs = written !== undefined && !isEmpty && hashValue(current) === written.hash;
   if (isSame) return written?.order === fact.order || (isOurs && beats(fact, written)) ? 'stands' : 'leave';
-  if (target.owner === 'service') return written === undefined || beats(fact, written) || isEmpty ? 'write' : 'leave';
+  const mayReplace = written === undefined || !beats(written, fact);
+  if (target.owner === 'service') return mayReplace || isEmpty ? 'write' : 'leave';
   if (isEmpty) return written === undefined && fact.quality > 0 ? 'write' : 'leave';
-  return isOurs && beats(fact, written) ? 'write' : 'leave';
+  return isOurs && mayReplace ? 'write' : 'leave';
 }

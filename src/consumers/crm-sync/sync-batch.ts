@@ -7,9 +7,10 @@ import type { Outcome } from '../../lib/consumer.js';
 import { RetryableError, TerminalError } from '../../lib/errors.js';
 import type { LeadSynced } from '../../lib/events.js';
 import type { LeadLedger } from '../../lib/lead-ledger.js';
-import { type LeadState, mergeStates } from '../../lib/lead-state.js';
+import { addWrote, DERIVED, type LeadState, mergeStates } from '../../lib/lead-state.js';
 import type { FieldMetadata, FoundLead, RecordResult, Zoho } from '../../lib/providers/zoho/crm.js';
 import { fitField, type LeftOut } from '../../lib/providers/zoho/field-rules.js';
+import { inCalls } from './calls.js';
 import type { FieldTarget } from './field-map.js';
 import { type CrmEvent, factsOf, type LeadFacts, type LeadField } from './lead-facts.js';
 import { type LeadPlan, type PlannedField, planLead } from './plan-lead.js';
@@ -150,9 +151,8 @@ function intentsOf(items: readonly SyncItem[], results: ReadonlyMap<string, Lead
     for (const lead of leads) {
       const { plan } = results.get(lead.email)!;
       const wrote = toWrote(lead, plan);
-      const intent = mergeStates(intents.get(lead.email) ?? {}, {
-        ...(wrote.fields === undefined ? {} : { written: { [wrote.order]: wrote.fields } }),
-      });
+      const { bookings: _, ...values } = wrote;
+      const intent = addWrote(intents.get(lead.email) ?? {}, values);
       if (intent.written !== undefined) intents.set(lead.email, intent);
     }
   }
@@ -169,12 +169,13 @@ async function upsertLeads(
     ({ plan, found }) => found?.converted === undefined && (plan.fields.size > 0 || found === undefined),
   );
   if (toWrite.length === 0) return;
-  const answers = await deps.zoho.upsertLeads(toWrite.map(toRecord), { signal });
+  const upsert = (part: readonly LeadResult[]) => deps.zoho.upsertLeads(part.map(toRecord), { signal });
+  const answers = await inCalls(toWrite, upsert);
   const again = toWrite.filter(
     (result, index) => !takeAnswer(result, answers[index]) && dropRefusedField(result, answers[index], log),
   );
   if (again.length === 0) return;
-  const secondAnswers = await deps.zoho.upsertLeads(again.map(toRecord), { signal });
+  const secondAnswers = await inCalls(again, upsert);
   again.forEach((result, index) => {
     delete result.error;
     takeAnswer(result, secondAnswers[index]);
@@ -197,8 +198,12 @@ function takeAnswer(result: LeadResult, answer: RecordResult | undefined): boole
       ? 'Zoho gave no answer for a lead'
       : `Zoho refused the lead ${result.email}: ${answer.code}${answer.field ? ` (${answer.field})` : ''}`;
   const code = answer === undefined ? 'zoho_no_answer' : `zoho_${answer.code.toLowerCase()}`;
+  // Converted since the look-up: the next one finds the contact or deal that it became.
+  const isConvertedNow = answer?.code === 'CONVERTED_RECORD';
   result.error =
-    answer === undefined || answer.retryable ? new RetryableError(what, { code }) : new TerminalError(what, { code });
+    answer === undefined || answer.retryable || isConvertedNow
+      ? new RetryableError(what, { code })
+      : new TerminalError(what, { code });
   return false;
 }
 
@@ -238,9 +243,9 @@ function toOutcome(
 function toSynced(item: SyncItem, mine: readonly LeadResult[], notes: readonly LeadNote[]): LeadSynced {
   const leads = mine.flatMap(({ email, leadId, action, plan, found }) => {
     const own = item.leads.find((lead) => lead.email === email)!;
-    const hasOwn = [...plan.fields.values(), ...plan.standing.values()].some(
-      (field: PlannedField) => field.order === own.order,
-    );
+    const isOwn = ({ order }: PlannedField) => order === own.order;
+    const wroteOwn = [...plan.fields.values()].some((field) => isOwn(field) || field.order === DERIVED);
+    const hasOwn = wroteOwn || [...plan.standing.values()].some(isOwn);
     return leadId !== null && (action === 'insert' || hasOwn) && found?.converted === undefined
       ? [{ email, leadId, action: action === 'none' ? ('update' as const) : action }]
       : [];

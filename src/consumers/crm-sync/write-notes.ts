@@ -4,6 +4,7 @@
  */
 import { RetryableError, TerminalError } from '../../lib/errors.js';
 import type { RecordResult } from '../../lib/providers/zoho/crm.js';
+import { inCalls } from './calls.js';
 import type { CrmEvent } from './lead-facts.js';
 import { type NotePlan, notesOf } from './notes.js';
 import type { LeadResult, SyncDeps, SyncItem } from './sync-batch.js';
@@ -121,20 +122,29 @@ function intentsOf(notes: readonly LeadNote[]) {
 
 async function updateNotes(notes: readonly LeadNote[], { zoho }: SyncDeps, signal: AbortSignal): Promise<void> {
   if (notes.length === 0) return;
-  const answers = await zoho.updateNotes(
-    notes.map(({ noteId, plan: { title, content } }) => ({ id: noteId!, title, content })),
-    { signal },
+  const answers = await inCalls(notes, (part) =>
+    zoho.updateNotes(
+      part.map(({ noteId, plan: { title, content } }) => ({ id: noteId!, title, content })),
+      { signal },
+    ),
   );
   notes.forEach((note, index) => {
-    takeAnswer(note, answers[index]);
+    const answer = answers[index];
+    if (answer?.ok === false && !answer.retryable) {
+      // Somebody deleted it, alone or with its lead: it is written anew.
+      note.noteId = null;
+      note.action = 'insert';
+    } else takeAnswer(note, answer);
   });
 }
 
 async function createNotes(notes: readonly LeadNote[], { zoho }: SyncDeps, signal: AbortSignal): Promise<void> {
   if (notes.length === 0) return;
-  const answers = await zoho.createNotes(
-    notes.map(({ module, parentId, plan: { title, content } }) => ({ module, parentId, title, content })),
-    { signal },
+  const answers = await inCalls(notes, (part) =>
+    zoho.createNotes(
+      part.map(({ module, parentId, plan: { title, content } }) => ({ module, parentId, title, content })),
+      { signal },
+    ),
   );
   notes.forEach((note, index) => {
     takeAnswer(note, answers[index]);
@@ -148,6 +158,10 @@ function takeAnswer(note: LeadNote, answer: RecordResult | undefined): void {
   }
   const code = `zoho_${(answer?.code ?? 'no_answer').toLowerCase()}`;
   const what = `Zoho refused the note for the lead ${note.plan.email}: ${answer?.code ?? 'no answer'}`;
+  // The lead was deleted or converted a moment ago: the next look-up finds out what became of it.
+  const isParentGone = answer?.field === 'Parent_Id';
   note.error =
-    answer === undefined || answer.retryable ? new RetryableError(what, { code }) : new TerminalError(what, { code });
+    answer === undefined || answer.retryable || isParentGone
+      ? new RetryableError(what, { code })
+      : new TerminalError(what, { code });
 }
