@@ -10,200 +10,157 @@ import { startZoho, type ZohoStandin } from '../standins/zoho.js';
 
 const SHOWN = ['Email', 'First_Name', 'Last_Name', 'Company', 'Lead_Status', 'Phone'] as const;
 
-/** The fields of `SHOWN` that are filled; the email names the lead. */
-type Lead = { [K in (typeof SHOWN)[number]]?: string } & { Email: string };
+/** The fields of `SHOWN`, in that order; `undefined` where nothing stands. */
+type Lead = (string | undefined)[];
 
 type Sample = {
-  /** Paths below `test/fixtures`, in the order in which they are sent. */
+  /** Paths below `test/fixtures` without their ending, in the order in which they are sent. */
   files: readonly string[];
   /** Outcome and reason of each file's `lead.synced`, as in `nothing_to_write: no_email`. */
   synced: readonly string[];
   leads?: readonly Lead[];
   /** Whose note, and its title. */
   notes?: readonly [email: string, title: string][];
-  /** Something that must stand in the text of every note. */
+  /** What must stand in every note, and what in none. */
   said?: RegExp;
-  /** Something that must stand in no note. */
   unsaid?: RegExp;
   withoutGemini?: boolean;
 };
 
-const KAREN: Lead = {
-  Email: 'karen@brightwater.example',
-  First_Name: 'Karen',
-  Last_Name: 'Liu',
-  Company: 'brightwater.example',
-};
-const DISCOVERY: [string, string] = ['karen@brightwater.example', '2026-11-10 Discovery: Brightwater <> Vendor'];
-const TESS: Lead = { Email: 'tess@kestrel.example', First_Name: 'Tess', Last_Name: 'Alder', Company: 'Kestrel & Co' };
-const PAULO: Lead = {
-  Email: 'paulo.teixeira@olaria.example',
-  First_Name: 'Paulo',
-  Last_Name: 'Teixeira',
-  Company: 'Olaria',
-};
-const INES: Lead = { Email: 'ines@tinta.example', First_Name: 'Inês', Last_Name: 'Prado', Company: 'tinta.example' };
-const MARY: Lead = {
-  Email: 'm.okafor@lumen-press.example',
-  First_Name: 'Mary',
-  Last_Name: 'Okafor',
-  Company: 'Lumen-press',
-};
 const BOOKED = 'Meeting Booked';
+const CANCELED = 'Meeting Canceled';
 
-const MOVED = [
-  'calendly/reschedule-0-original-created.json',
-  'calendly/reschedule-1-new-created.json',
-  'calendly/reschedule-2-old-canceled.json',
+const KAREN: Lead = ['karen@brightwater.example', 'Karen', 'Liu', 'brightwater.example'];
+const DISCOVERY: [string, string] = ['karen@brightwater.example', '2026-11-10 Discovery: Brightwater <> Vendor'];
+const TESS: Lead = ['tess@kestrel.example', 'Tess', 'Alder', 'Kestrel & Co'];
+const TESS_MOVED: [string, string] = ['tess@kestrel.example', '2026-09-30 Moved: “Product tour”'];
+const TESS_CANCELED: [string, string] = ['tess@kestrel.example', '2026-10-01 Canceled: “Product tour”'];
+const INES: Lead = ['ines@tinta.example', 'Inês', 'Prado', 'tinta.example', BOOKED];
+const INES_NOTES: [string, string][] = [
+  ['ines@tinta.example', '2026-09-08 No-show taken back: “Product tour”'],
+  ['ines@tinta.example', '2026-09-08 No-show: “Product tour”'],
 ];
-const MOVED_NOTE: [string, string] = ['tess@kestrel.example', '2026-09-30 Moved: “Product tour”'];
+const MARY = 'm.okafor@lumen-press.example';
+
+/** Booked, moved (in two halves), and canceled in the end. */
+const STORY = ['0-original-created', '1-new-created', '2-old-canceled', '3-then-canceled'].map(
+  (part) => `calendly/reschedule-${part}`,
+);
+const inOrder = (...order: number[]) => order.map((index) => STORY[index]!);
 
 const SAMPLES: Record<string, Sample> = {
   'a booking, and then its cancellation': {
-    files: ['calendly/invitee-created.json', 'calendly/invitee-canceled.json'],
+    files: ['calendly/invitee-created', 'calendly/invitee-canceled'],
     synced: ['written', 'written'],
-    leads: [{ ...PAULO, Lead_Status: 'Meeting Canceled' }],
+    leads: [['paulo.teixeira@olaria.example', 'Paulo', 'Teixeira', 'Olaria', CANCELED]],
     notes: [['paulo.teixeira@olaria.example', '2026-09-02 Canceled: “Product tour”']],
     said: /By: Paulo Teixeira \(invitee\)\nReason: The kiln broke, I will book again/,
   },
+  'a cancellation that comes before its booking': {
+    files: ['calendly/invitee-canceled', 'calendly/invitee-created'],
+    synced: ['written', 'written'],
+    leads: [['paulo.teixeira@olaria.example', 'Paulo', 'Teixeira', 'Olaria', CANCELED]],
+    notes: [['paulo.teixeira@olaria.example', '2026-09-02 Canceled: “Product tour”']],
+  },
   'a booking with everything that a payload may hold': {
-    files: ['calendly/invitee-created-full-schema.json'],
+    files: ['calendly/invitee-created-full-schema'],
     synced: ['written'],
-    leads: [
-      {
-        Email: 'hanne.dahl@fjordkaffe.example',
-        First_Name: 'Hanne',
-        Last_Name: 'Dahl',
-        Company: 'Fjordkaffe',
-        Lead_Status: BOOKED,
-      },
-    ],
+    leads: [['hanne.dahl@fjordkaffe.example', 'Hanne', 'Dahl', 'Fjordkaffe', BOOKED]],
   },
   'a place in a group event; a guest is no lead': {
-    files: ['calendly/invitee-created-group-event.json'],
+    files: ['calendly/invitee-created-group-event'],
     synced: ['written'],
-    leads: [
-      { Email: 'bea@example.org', First_Name: 'Bea', Last_Name: 'Group', Company: 'Example', Lead_Status: BOOKED },
-    ],
+    leads: [['bea@example.org', 'Bea', 'Group', 'Example', BOOKED]],
   },
   'a booking by somebody without a name': {
-    files: ['calendly/invitee-created-missing-names.json'],
+    files: ['calendly/invitee-created-missing-names'],
     synced: ['written'],
-    leads: [{ Email: 'jdoe42@example.net', Last_Name: 'jdoe42', Company: 'Example', Lead_Status: BOOKED }],
+    leads: [['jdoe42@example.net', undefined, 'jdoe42', 'Example', BOOKED]],
   },
   'a booking by a role address that stands for the name, too': {
-    files: ['calendly/invitee-created-name-is-email.json'],
+    files: ['calendly/invitee-created-name-is-email'],
     synced: ['written'],
-    leads: [{ Email: 'sales@example.net', Last_Name: 'sales', Lead_Status: BOOKED }],
+    leads: [['sales@example.net', undefined, 'sales', undefined, BOOKED]],
   },
   'a booking with null where a list and an object should be': {
-    files: ['calendly/invitee-created-tracking-null.json'],
+    files: ['calendly/invitee-created-tracking-null'],
     synced: ['written'],
-    leads: [
-      {
-        Email: 'alex.moreno@example.com',
-        First_Name: 'Alex',
-        Last_Name: 'Moreno',
-        Company: 'Example',
-        Lead_Status: BOOKED,
-      },
-    ],
+    leads: [['alex.moreno@example.com', 'Alex', 'Moreno', 'Example', BOOKED]],
   },
   'a call with two hosts, a phone number and a payment that failed': {
-    files: ['calendly/invitee-created-multi-host-phone-payment.json'],
+    files: ['calendly/invitee-created-multi-host-phone-payment'],
     synced: ['written'],
-    leads: [
-      {
-        Email: 'alex.moreno@example.com',
-        First_Name: 'Omar',
-        Last_Name: 'Haddad',
-        Company: 'Example',
-        Lead_Status: BOOKED,
-        Phone: '+1 404-555-1234',
-      },
-    ],
+    leads: [['alex.moreno@example.com', 'Omar', 'Haddad', 'Example', BOOKED, '+1 404-555-1234']],
   },
   'a booking in many scripts': {
-    files: ['calendly/invitee-created-unicode.json'],
+    files: ['calendly/invitee-created-unicode'],
     synced: ['written'],
-    leads: [
-      {
-        Email: 'zoe@exämple.example',
-        First_Name: 'Zoë',
-        Last_Name: 'Æther-Nguyễn 李小龍 🚀',
-        Company: 'Łódź & Søn «GmbH»',
-        Lead_Status: BOOKED,
-      },
-    ],
+    leads: [['zoe@exämple.example', 'Zoë', 'Æther-Nguyễn 李小龍 🚀', 'Łódź & Søn «GmbH»', BOOKED]],
   },
   'two bookings of one person, one canceled by the host, the other missed': {
-    files: [
-      'calendly/invitee-created-zoom.json',
-      'calendly/invitee-canceled-zoom.json',
-      'calendly/no-show-created-zoom.json',
-    ],
+    files: ['calendly/invitee-created-zoom', 'calendly/invitee-canceled-zoom', 'calendly/no-show-created-zoom'],
     synced: ['written', 'written', 'written'],
-    leads: [{ ...MARY, Lead_Status: 'No Show' }],
+    leads: [[MARY, 'Mary', 'Okafor', 'Lumen-press', 'No Show']],
     notes: [
-      ['m.okafor@lumen-press.example', '2026-09-05 Canceled: “Product tour”'],
-      ['m.okafor@lumen-press.example', '2026-09-08 No-show: “Product tour”'],
+      [MARY, '2026-09-05 Canceled: “Product tour”'],
+      [MARY, '2026-09-08 No-show: “Product tour”'],
     ],
     unsaid: /tide-42-lamp|zoom\.us|cancellations|reschedulings/,
   },
   'a no-show that is taken back': {
-    files: ['calendly/no-show-created.json', 'calendly/no-show-deleted.json'],
+    files: ['calendly/no-show-created', 'calendly/no-show-deleted'],
     synced: ['written', 'written'],
-    leads: [{ ...INES, Lead_Status: BOOKED }],
-    notes: [
-      ['ines@tinta.example', '2026-09-08 No-show taken back: “Product tour”'],
-      ['ines@tinta.example', '2026-09-08 No-show: “Product tour”'],
-    ],
+    leads: [INES],
+    notes: INES_NOTES,
   },
   'a no-show that is taken back before it was told': {
-    files: ['calendly/no-show-deleted.json', 'calendly/no-show-created.json'],
+    files: ['calendly/no-show-deleted', 'calendly/no-show-created'],
     synced: ['written', 'written'],
-    leads: [{ ...INES, Lead_Status: BOOKED }],
-    notes: [
-      ['ines@tinta.example', '2026-09-08 No-show taken back: “Product tour”'],
-      ['ines@tinta.example', '2026-09-08 No-show: “Product tour”'],
-    ],
+    leads: [INES],
+    notes: INES_NOTES,
   },
   'a booking that is moved is no cancellation': {
-    files: MOVED,
+    files: inOrder(0, 1, 2),
     synced: ['written', 'written', 'nothing_to_write: rescheduled'],
-    leads: [{ ...TESS, Lead_Status: BOOKED }],
-    notes: [MOVED_NOTE],
+    leads: [[...TESS, BOOKED]],
+    notes: [TESS_MOVED],
     said: /Now on: Thursday 8 October 2026, 16:00 \(Europe\/London\)/,
   },
   'a booking that is moved, told backwards': {
-    files: MOVED.toReversed(),
+    files: inOrder(2, 1, 0),
     synced: ['nothing_to_write: rescheduled', 'written', 'nothing_to_write: unchanged'],
-    leads: [{ ...TESS, Lead_Status: BOOKED }],
-    notes: [MOVED_NOTE],
+    leads: [[...TESS, BOOKED]],
+    notes: [TESS_MOVED],
   },
   'a moved booking that is canceled in the end': {
-    files: [...MOVED, 'calendly/reschedule-3-then-canceled.json'],
+    files: inOrder(0, 1, 2, 3),
     synced: ['written', 'written', 'nothing_to_write: rescheduled', 'written'],
-    leads: [{ ...TESS, Lead_Status: 'Meeting Canceled' }],
-    notes: [MOVED_NOTE, ['tess@kestrel.example', '2026-10-01 Canceled: “Product tour”']],
+    leads: [[...TESS, CANCELED]],
+    notes: [TESS_MOVED, TESS_CANCELED],
   },
   'a moved booking that is canceled in the end, told backwards': {
-    files: ['calendly/reschedule-3-then-canceled.json', ...MOVED.toReversed()],
+    files: inOrder(3, 2, 1, 0),
     synced: ['written', 'nothing_to_write: rescheduled', 'written', 'nothing_to_write: unchanged'],
-    leads: [{ ...TESS, Lead_Status: 'Meeting Canceled' }],
-    notes: [MOVED_NOTE, ['tess@kestrel.example', '2026-10-01 Canceled: “Product tour”']],
+    leads: [[...TESS, CANCELED]],
+    notes: [TESS_MOVED, TESS_CANCELED],
+  },
+  'a moved booking whose cancellation is told before the move': {
+    files: inOrder(0, 3, 1, 2),
+    synced: ['written', 'written', 'written', 'nothing_to_write: rescheduled'],
+    leads: [[...TESS, CANCELED]],
+    notes: [TESS_MOVED, TESS_CANCELED],
   },
   'a form that asks for the address': {
-    files: ['calendly/routing-form-with-email.json'],
+    files: ['calendly/routing-form-with-email'],
     synced: ['written'],
-    leads: [{ Email: 'noor@saffron.example', First_Name: 'Noor', Last_Name: 'Haddad', Company: 'Saffron Foods' }],
+    leads: [['noor@saffron.example', 'Noor', 'Haddad', 'Saffron Foods']],
   },
   'a form that does not': {
-    files: ['calendly/routing-form.json'],
+    files: ['calendly/routing-form'],
     synced: ['nothing_to_write: no_email'],
   },
   'a meeting that is pushed again with other content': {
-    files: ['readai/meeting-end-base.json', 'readai/meeting-end-redelivery-same-session.json'],
+    files: ['readai/meeting-end-base', 'readai/meeting-end-redelivery-same-session'],
     synced: ['written', 'written'],
     leads: [KAREN],
     notes: [DISCOVERY],
@@ -211,7 +168,7 @@ const SAMPLES: Record<string, Sample> = {
     withoutGemini: true,
   },
   'the same the other way round: what was pushed last stands': {
-    files: ['readai/meeting-end-redelivery-same-session.json', 'readai/meeting-end-base.json'],
+    files: ['readai/meeting-end-redelivery-same-session', 'readai/meeting-end-base'],
     synced: ['written', 'written'],
     leads: [KAREN],
     notes: [DISCOVERY],
@@ -219,7 +176,7 @@ const SAMPLES: Record<string, Sample> = {
     withoutGemini: true,
   },
   'a meeting in which nobody spoke': {
-    files: ['readai/meeting-end-empty-transcript.json'],
+    files: ['readai/meeting-end-empty-transcript'],
     synced: ['written'],
     leads: [KAREN],
     notes: [DISCOVERY],
@@ -227,14 +184,14 @@ const SAMPLES: Record<string, Sample> = {
     unsaid: /MEDDIC/,
   },
   'a long meeting, with a speaker whom nobody knows': {
-    files: ['readai/meeting-end-long-transcript.json'],
+    files: ['readai/meeting-end-long-transcript'],
     synced: ['written'],
     leads: [KAREN],
     notes: [DISCOVERY],
     said: /Customer: Karen Liu .*\nUs: Rita Rep .*\nSide not known: Dana Ortiz/,
   },
   'a meeting with orders to the model in it': {
-    files: ['readai/meeting-end-prompt-injection.json'],
+    files: ['readai/meeting-end-prompt-injection'],
     synced: ['written'],
     leads: [KAREN],
     notes: [DISCOVERY],
@@ -242,13 +199,13 @@ const SAMPLES: Record<string, Sample> = {
     unsaid: /hacker|<!channel>/,
   },
   'a meeting with three of one customer, one of whom recorded it': {
-    files: ['readai/meeting-end-meddic-demo.json'],
+    files: ['readai/meeting-end-meddic-demo'],
     synced: ['written'],
     leads: [
-      { Email: 'owen.pryce@harbourtea.example', First_Name: 'Owen', Last_Name: 'Pryce' },
-      { Email: 'ravi.menon@harbourtea.example', First_Name: 'Ravi', Last_Name: 'Menon' },
-      { Email: 'sofia.lind@harbourtea.example', First_Name: 'Sofia', Last_Name: 'Lind' },
-    ].map((lead) => ({ ...lead, Company: 'harbourtea.example' })),
+      ['owen.pryce@harbourtea.example', 'Owen', 'Pryce', 'harbourtea.example'],
+      ['ravi.menon@harbourtea.example', 'Ravi', 'Menon', 'harbourtea.example'],
+      ['sofia.lind@harbourtea.example', 'Sofia', 'Lind', 'harbourtea.example'],
+    ],
     notes: ['owen.pryce', 'ravi.menon', 'sofia.lind'].map((name) => [
       `${name}@harbourtea.example`,
       '2026-09-10 Tour for the artwork team',
@@ -256,16 +213,11 @@ const SAMPLES: Record<string, Sample> = {
     said: /NOT KNOWN YET, TO ASK NEXT\nEconomic buyer:/,
   },
   'a meeting in many scripts, whose owner was not there': {
-    files: ['readai/meeting-end-unicode.json'],
+    files: ['readai/meeting-end-unicode'],
     synced: ['written'],
     leads: [
-      { Email: 'lukasz@zak-druk.example', First_Name: 'Łukasz', Last_Name: 'Żak', Company: 'zak-druk.example' },
-      {
-        Email: 'zoe@creme-fils.example',
-        First_Name: 'Zoë',
-        Last_Name: 'Lefèvre-Brûlé',
-        Company: 'creme-fils.example',
-      },
+      ['lukasz@zak-druk.example', 'Łukasz', 'Żak', 'zak-druk.example'],
+      ['zoe@creme-fils.example', 'Zoë', 'Lefèvre-Brûlé', 'creme-fils.example'],
     ],
     notes: [
       ['lukasz@zak-druk.example', '2026-09-11 Présentation – Crème & Fils ☕'],
@@ -274,21 +226,21 @@ const SAMPLES: Record<string, Sample> = {
     unsaid: /Noyer/,
   },
   'a meeting of which nothing but the owner is known': {
-    files: ['readai/meeting-end-null-everything.json'],
+    files: ['readai/meeting-end-null-everything'],
     synced: ['nothing_to_write: no_external_email'],
   },
   'a meeting among colleagues': {
-    files: ['readai/meeting-end-internal-only.json'],
+    files: ['readai/meeting-end-internal-only'],
     synced: ['nothing_to_write: internal_meeting'],
   },
 };
 
 /** No use, or no real meeting: they do not even reach a stream. */
 const IGNORED = [
-  'calendly/unknown-event.json',
-  'readai/meeting-start.json',
-  'readai/meeting-end-2025.json',
-  'readai/meeting-end-2026.json',
+  'calendly/unknown-event',
+  'readai/meeting-start',
+  'readai/meeting-end-2025',
+  'readai/meeting-end-2026',
 ];
 
 const test = suite('samples, from webhook to CRM');
@@ -311,8 +263,9 @@ test.after(async () => {
 
 async function inPipeline(withGemini: boolean, run: (pipeline: Pipeline, zoho: ZohoStandin) => Promise<void>) {
   const zoho = await startZoho();
+  prefixes += 1;
   const pipeline = await startPipeline({
-    ...{ redisUrl: redis.url, keyPrefix: `s${(prefixes += 1)}:`, zoho },
+    ...{ redisUrl: redis.url, keyPrefix: `s${prefixes}:`, zoho },
     ...(withGemini && { geminiUrl: gemini.url }),
   });
   try {
@@ -322,14 +275,12 @@ async function inPipeline(withGemini: boolean, run: (pipeline: Pipeline, zoho: Z
   }
 }
 
-const sourceOf = (file: string) => (file.startsWith('calendly/') ? 'calendly' : 'readai');
+const send = (pipeline: Pipeline, file: string) =>
+  pipeline.send(file.startsWith('calendly/') ? 'calendly' : 'readai', fixture(`${file}.json`));
 
 function shownLeads(zoho: ZohoStandin): Lead[] {
-  const shown = zoho.leads().map((lead) => {
-    const filled = SHOWN.filter((field) => lead[field] !== undefined).map((field) => [field, lead[field]]);
-    return Object.fromEntries(filled) as Lead;
-  });
-  return shown.sort((a, b) => (a.Email < b.Email ? -1 : 1));
+  const shown = zoho.leads().map((lead) => SHOWN.map((field) => lead[field] as string | undefined));
+  return shown.sort((a, b) => (a[0]! < b[0]! ? -1 : 1));
 }
 
 function shownNotes(zoho: ZohoStandin): [string, string][] {
@@ -338,22 +289,22 @@ function shownNotes(zoho: ZohoStandin): [string, string][] {
   return shown.sort((a, b) => (a.join() < b.join() ? -1 : 1));
 }
 
-for (const [name, { files, synced, leads = [], notes = [], said, unsaid, withoutGemini = false }] of Object.entries(
-  SAMPLES,
-)) {
+const filled = (lead: Lead) => SHOWN.map((_, index) => lead[index]);
+
+for (const [name, sample] of Object.entries(SAMPLES)) {
   test(name, async () => {
-    await inPipeline(!withoutGemini, async (pipeline, zoho) => {
+    await inPipeline(sample.withoutGemini !== true, async (pipeline, zoho) => {
       const told: string[] = [];
-      for (const file of files) {
-        const { outcome, reason } = await pipeline.synced(await pipeline.send(sourceOf(file), fixture(file)));
+      for (const file of sample.files) {
+        const { outcome, reason } = await pipeline.synced(await send(pipeline, file));
         told.push(reason === undefined ? outcome : `${outcome}: ${reason}`);
       }
-      assert.equal(told, synced);
-      assert.equal(shownLeads(zoho), leads);
-      assert.equal(shownNotes(zoho), notes);
+      assert.equal(told, sample.synced);
+      assert.equal(shownLeads(zoho), (sample.leads ?? []).map(filled));
+      assert.equal(shownNotes(zoho), sample.notes ?? []);
       for (const { content } of zoho.notes()) {
-        if (said) assert.match(content, said);
-        if (unsaid) assert.not.match(content, unsaid);
+        if (sample.said) assert.match(content, sample.said);
+        if (sample.unsaid) assert.not.match(content, sample.unsaid);
       }
     });
   });
@@ -362,8 +313,7 @@ for (const [name, { files, synced, leads = [], notes = [], said, unsaid, without
 test('what is no use to anybody is not taken in, and nothing is appended', async () => {
   await inPipeline(true, async (pipeline, zoho) => {
     for (const file of IGNORED) {
-      const answer = await pipeline.send(sourceOf(file), fixture(file)).catch((error: Error) => error.message);
-      assert.is(answer, 'not taken in', file);
+      assert.is(await send(pipeline, file).catch((error: Error) => error.message), 'not taken in', file);
     }
     const lengths = await Promise.all(STREAMS.map((stream) => pipeline.redis.xlen(pipeline.keys.stream(stream))));
     assert.ok(lengths.every((length) => length === 0));
@@ -377,7 +327,7 @@ test('every sample stands in the table', () => {
     readdirSync(new URL(`../fixtures/${folder}`, import.meta.url)).map((file) => `${folder}/${file}`),
   );
   assert.equal(
-    present.filter((file) => !named.has(file)),
+    present.filter((file) => !named.has(file.replace('.json', ''))),
     [],
   );
 });

@@ -1,0 +1,71 @@
+/** The log of a real worker, through good and bad: nothing of a person may stand in it, and no secret. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fixture, startPipeline } from '../helpers/pipeline.js';
+import { startRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { booking } from '../helpers/worker.js';
+import { at, refusedRecord as refused } from '../helpers/zoho-refusals.js';
+import { startGemini } from '../standins/gemini.js';
+import { quotaExceeded } from '../standins/gemini-wire.js';
+import { SLACK_CHANNEL, SLACK_TOKEN, slackFaults, startSlack } from '../standins/slack.js';
+import { startZoho } from '../standins/zoho.js';
+
+const UPSERT = '/crm/v8/Leads/upsert';
+
+const test = suite('what a worker logs');
+
+test('whatever happens, and at every level: no person, no word of a meeting, no secret', async () => {
+  const [server, crm, model, channel] = await Promise.all([startRedis(), startZoho(), startGemini(), startSlack()]);
+  const secrets = { GEMINI_API_KEY: 'AIza-key-of-the-log-test', SLACK_BOT_TOKEN: SLACK_TOKEN };
+  const keyPrefix = 'log:';
+  const worker = spawn(process.execPath, ['--import', 'tsx', 'src/consumers/main.ts'], {
+    cwd: join(import.meta.dirname, '..', '..'),
+    env: {
+      ...{ PATH: process.env.PATH, LOG_LEVEL: 'trace', REDIS_URL: server.url, KEY_PREFIX: keyPrefix },
+      ...{ MAX_ATTEMPTS: '2', RETRY_BASE_MS: '40', RETRY_MAX_MS: '100', INTERNAL_DOMAINS: 'vendor.example' },
+      ...{ ZOHO_ACCOUNTS_URL: crm.url, ZOHO_API_URL: crm.url, ZOHO_CLIENT_ID: crm.credentials.clientId },
+      ...{ ZOHO_CLIENT_SECRET: crm.credentials.clientSecret, ZOHO_REFRESH_TOKEN: crm.credentials.refreshToken },
+      ...{ GEMINI_BASE_URL: model.url, SLACK_API_URL: channel.apiUrl, SLACK_CHANNEL, ...secrets },
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [worker.stdout, worker.stderr]) stream.on('data', (chunk) => (output += chunk));
+  const exited = new Promise((resolve) => worker.once('exit', resolve));
+  const watch = await startPipeline({ redisUrl: server.url, keyPrefix, zoho: crm, workers: 0 });
+
+  const finish = async (source: 'calendly' | 'readai', body: unknown) =>
+    (await watch.finished(await watch.send(source, body))).status;
+  const statuses = [
+    await finish('calendly', booking('a')),
+    await finish('readai', fixture('readai/meeting-end-base.json')),
+  ];
+  crm.faults.next(
+    { status: 500, body: { data: [refused('INTERNAL_ERROR', {}, 'b@brightwater.example')] } },
+    { path: UPSERT },
+  );
+  model.answers.push(quotaExceeded('Minute', '0.1s'), { wants: 'Karen Liu', fit: 'no such value' }, 'Karen Liu', 'x');
+  channel.faults.next(slackFaults.rateLimited(0));
+  statuses.push(await finish('calendly', booking('b')));
+  crm.faults.on(
+    { path: UPSERT },
+    { status: 400, body: { data: [refused('INVALID_DATA', at('Last_Name'), 'Karen Liu')] } },
+  );
+  statuses.push(await finish('calendly', { ...booking('c'), event: 'invitee.canceled' }));
+  await waitFor('the alerts', () => channel.messages().length > 0, 20_000);
+
+  worker.kill('SIGTERM');
+  await exited;
+  await watch.stop();
+  await Promise.all([server.stop(), crm.stop(), model.stop(), channel.stop()]);
+  assert.equal(statuses, ['processed', 'processed', 'failed', 'failed'], output);
+  assert.match(output, '"failed for good"');
+  assert.not.match(output, /Karen|Liu|@brightwater|40 hours|404 555|Brightwater <> Vendor|1000\.[0-9a-f]{8}/);
+  const all = [...Object.values(secrets), ...Object.values(crm.credentials)];
+  for (const secret of all) assert.not(output.includes(secret), 'a secret stands in the log');
+});
+
+test.run();

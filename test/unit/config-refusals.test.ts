@@ -1,0 +1,66 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ConfigError, parseConfig } from '../../src/lib/config.js';
+
+const test = suite('settings that cannot be used');
+
+const GOOD = { REDIS_URL: 'redis://127.0.0.1:6379' };
+
+function refusalOf(env: Record<string, string>): string {
+  try {
+    parseConfig({ ...GOOD, ...env });
+  } catch (error) {
+    assert.instance(error, ConfigError);
+    return (error as Error).message;
+  }
+  throw new Error('they were taken');
+}
+
+const BAD: [variable: string, value: string][] = [
+  ['PORT', '70000'],
+  ['WORKER_PORT', 'eighty'],
+  ['BASE_URL', 'ftp://hooks.example.com'],
+  ['REDIS_URL', 'http://secret@redis.example.com'],
+  ['LOG_LEVEL', 'chatty'],
+  ['DRY_RUN', 'perhaps'],
+  ['BODY_LIMIT_MB', '-1'],
+  ['CALENDLY_TOLERANCE_S', '3.5'],
+  ['READAI_SIGNING_KEY', 'not base64 at all!'],
+  ['READAI_SIGNING_KEY', 'c2hvcnQ='],
+  ['ZOHO_DC', 'atlantis'],
+  ['ZOHO_API_URL', 'www.zohoapis.eu'],
+  ['ZOHO_FIELD_MAP', '{"company":"Company_Name__x"}'],
+  ['GEMINI_MODEL', 'a model with spaces'],
+  ['MAX_ATTEMPTS', '0'],
+  ['VISIBILITY_TIMEOUT_MS', '5'],
+  ['DASHBOARD_TOKEN', 'ops:,second-secret'],
+];
+
+for (const [variable, value] of BAD) {
+  test(`${variable}=${value} is refused by its name, and the value is not told`, () => {
+    const message = refusalOf({ [variable]: value });
+    assert.match(message, new RegExp(`\\n  ${variable}: should be|\\n  ${variable}: Invalid option`));
+    assert.not(message.includes(value));
+  });
+}
+
+test('all that is wrong is told at once', () => {
+  const message = refusalOf({ PORT: 'x', ZOHO_DC: 'y', DRY_RUN: 'z' });
+  for (const variable of ['PORT', 'ZOHO_DC', 'DRY_RUN']) assert.match(message, `${variable}:`);
+});
+
+test('what belongs together is refused by halves, and no secret is told', () => {
+  const halves = { ZOHO_CLIENT_ID: '1000.HALF', ZOHO_CLIENT_SECRET: 'half-a-secret', SLACK_BOT_TOKEN: 'xoxb-half' };
+  const message = refusalOf(halves);
+  assert.match(message, 'ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET, ZOHO_REFRESH_TOKEN: should be set together');
+  assert.match(message, 'SLACK_BOT_TOKEN, SLACK_CHANNEL: should be set together');
+  for (const secret of Object.values(halves)) assert.not(message.includes(secret));
+});
+
+test('several keys are taken while one is rotated, each of a sensible length', () => {
+  const keys = ['first key of Read.ai', 'second key of Read.ai'].map((key) => Buffer.from(key).toString('base64'));
+  assert.equal(parseConfig({ ...GOOD, READAI_SIGNING_KEY: keys.join(', ') }).readai.signingKeys, keys);
+  assert.match(refusalOf({ READAI_SIGNING_KEY: `${keys[0]},c2hvcnQ=` }), 'READAI_SIGNING_KEY');
+});
+
+test.run();
