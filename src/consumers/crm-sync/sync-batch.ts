@@ -172,13 +172,13 @@ async function upsertLeads(
   const upsert = (part: readonly LeadResult[]) => deps.zoho.upsertLeads(part.map(toRecord), { signal });
   const answers = await inCalls(toWrite, upsert);
   const again = toWrite.filter(
-    (result, index) => !takeAnswer(result, answers[index]) && dropRefusedField(result, answers[index], log),
+    (result, index) => !takeAnswer(result, answers[index], log) && dropRefusedField(result, answers[index], log),
   );
   if (again.length === 0) return;
   const secondAnswers = await inCalls(again, upsert);
   again.forEach((result, index) => {
     delete result.error;
-    takeAnswer(result, secondAnswers[index]);
+    takeAnswer(result, secondAnswers[index], log);
   });
 }
 
@@ -187,8 +187,15 @@ export function toRecord({ email, plan, found }: LeadResult): Record<string, unk
   return { Email: typeof found?.fields.Email === 'string' ? found.fields.Email : email, ...fields };
 }
 
-function takeAnswer(result: LeadResult, answer: RecordResult | undefined): boolean {
+function takeAnswer(result: LeadResult, answer: RecordResult | undefined, log: Logger): boolean {
   if (answer?.ok) {
+    if (result.found !== undefined && result.found.id !== answer.id) {
+      // Zoho also matches by fields that an organisation has made unique.
+      log.warn(
+        { found: result.found.id, written: answer.id },
+        'Zoho wrote another lead than the one with this address',
+      );
+    }
     result.leadId = answer.id;
     result.action = answer.action ?? (result.found === undefined ? 'insert' : 'update');
     return true;
