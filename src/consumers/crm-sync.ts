@@ -55,7 +55,7 @@ export function makeCrmSync(given: CrmSyncOptions) {
   ): Promise<Map<CrmEvent, Outcome<'lead.synced'>>> {
     if (items.length === 0) return new Map();
     if (dryRun) return rehearse(items, { ...options, zoho }, context);
-    if (zoho === undefined) throw notConfigured();
+    if (zoho === undefined) return new Map(items.map(({ event }) => [event, { error: notConfigured() }]));
     return syncUnderLease(items, { ...options, zoho }, context);
   }
 
