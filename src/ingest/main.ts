@@ -12,6 +12,8 @@ import { makeIngestMetrics } from './metrics.js';
 import { makeReadiness } from './readiness.js';
 import { serve } from './serve.js';
 import { makeSources } from './sources/index.js';
+import { addSpoolMetrics } from './spool/metrics.js';
+import { openSpool } from './spool/spool.js';
 
 const STOP_GRACE_MS = 5_000;
 
@@ -29,19 +31,18 @@ async function main(): Promise<void> {
     log.warn({ source: name }, `its webhooks are not verified: set ${settings.join(' or ')}`);
   }
 
-  if (config.spool !== undefined) {
-    log.warn('SPOOL_DIR is set, but there is no spool yet: ingest answers 503 while Redis is away');
-  }
-
   const redis = connectRedis({ url: config.redisUrl, role: 'ingest', log });
   // What operators ask for must not stand in the way of a webhook.
   const queries = connectRedis({ url: config.redisUrl, role: 'queries', log });
   const keys = makeKeys(config.keyPrefix);
   const metrics = makeIngestMetrics();
   const updateMetrics = addPipelineMetrics(metrics.registry, () => readOverview({ redis: queries, keys }));
+  const append = makeAppend({ ...config, redis });
+  const spool = config.spool && (await openSpool({ ...config.spool, append, log }));
+  if (spool) addSpoolMetrics(metrics.registry, spool);
   const app = makeApp({
     sources,
-    append: makeAppend({ ...config, redis }),
+    append: spool?.takeIn ?? append,
     allowUnverified: config.allowUnverified,
     bodyBytesMax: config.bodyLimitBytes,
     metrics,
@@ -49,7 +50,7 @@ async function main(): Promise<void> {
       await updateMetrics();
       return metrics.registry.metrics();
     },
-    ready: makeReadiness({ redis, keys }),
+    ready: makeReadiness({ redis, keys, spool }),
     debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config }) : undefined,
     access: { tokens: config.dashboardTokens, isProduction: config.isProduction },
     now: () => new Date(),
@@ -61,6 +62,7 @@ async function main(): Promise<void> {
   const stop = async (signal: string) => {
     log.info({ signal }, 'ingest stops');
     await serving.stop(STOP_GRACE_MS);
+    await spool?.stop();
     redis.disconnect();
     queries.disconnect();
     process.exit(0);

@@ -1,16 +1,28 @@
-/** Whether a webhook would be taken in now: Redis answers, and lets us write. */
+/** Whether a webhook would be taken in now: Redis answers, and lets us write; or the spool does. */
 import type { Keys } from '../lib/keys.js';
 import type { RedisClient } from '../lib/redis.js';
 import type { Readiness } from './app.js';
+import type { Spool } from './spool/spool.js';
 
 const TIMEOUT_MS = 800;
 
+export type ReadinessDeps = {
+  redis: RedisClient;
+  keys: Keys;
+  /** Where there is one. */
+  spool?: Pick<Spool, 'health'> | undefined;
+};
+
 /** A write is the only proof: a replica, a full memory and a full disk all answer PING. */
-export function makeReadiness({ redis, keys }: { redis: RedisClient; keys: Keys }) {
+export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
   return async (): Promise<Readiness> => {
     const write = redis.set(keys.readiness(), '1', 'PX', 10_000);
     const reply = await Promise.race([write.then(() => 'up', refusalOf), silence()]);
-    return { ok: reply === 'up', checks: { redis: reply } };
+    const health = spool?.health();
+    return {
+      ok: reply === 'up' || health === 'accepting',
+      checks: { redis: reply, ...(health && { spool: health }) },
+    };
   };
 }
 

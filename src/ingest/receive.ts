@@ -1,15 +1,17 @@
 /** Takes one webhook in: size, content type, authenticity, JSON, test delivery, type, schema, in this order. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
-import { type Append, type AppendAnswer, type RejectedWebhook, StoreUnavailableError } from '../lib/append.js';
+import { type AppendAnswer, type RejectedWebhook, StoreUnavailableError } from '../lib/append.js';
 import type { IngestMetrics } from './metrics.js';
 import { parseJson } from './parse-json.js';
 import { HttpProblem, toProblem } from './problem.js';
 import { readBody } from './read-body.js';
 import type { Authenticity, Issue, Source } from './sources/source.js';
+import type { SpooledAnswer, TakeIn } from './spool/spool.js';
 
 export type ReceiveDeps = {
-  append: Append;
+  /** To Redis alone, or to the spool where that is away. */
+  append: TakeIn;
   /** Concerns only a source that has no key configured. */
   allowUnverified: boolean;
   bodyBytesMax: number;
@@ -18,7 +20,7 @@ export type ReceiveDeps = {
   log: Logger;
 };
 
-type Answer = AppendAnswer | { status: 'ignored'; reason: string };
+type Answer = AppendAnswer | SpooledAnswer | { status: 'ignored'; reason: string };
 
 export type Reply = { status: number; body: Record<string, unknown> };
 
@@ -96,7 +98,7 @@ function invalidPayload(issues: readonly Issue[]): HttpProblem {
   return new HttpProblem(422, 'invalid_payload', 'The body does not have the expected shape.', { issues });
 }
 
-const HTTP_STATUS = { accepted: 202, quarantined: 202, duplicate: 200, ignored: 200 } as const;
+const HTTP_STATUS = { accepted: 202, quarantined: 202, spooled: 202, duplicate: 200, ignored: 200 } as const;
 
 function toReply(answer: Answer): Reply {
   const status = HTTP_STATUS[answer.status];
@@ -106,6 +108,7 @@ function toReply(answer: Answer): Reply {
 
 function describe(answer: Answer): object {
   if (answer.status === 'ignored') return { reason: answer.reason };
+  if (answer.status === 'spooled') return { spoolId: answer.spoolId, key: answer.idempotencyKey };
   const { eventId, idempotencyKey } = answer;
   return { eventId, key: idempotencyKey, ...('changed' in answer ? { changed: true } : {}) };
 }

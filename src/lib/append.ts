@@ -112,6 +112,11 @@ export function shortHash(text: string): string {
   return createHash('sha256').update(text).digest().subarray(0, 16).toString('base64url');
 }
 
+/** The idempotency key; of a meeting that of its first revision. */
+export function keyOf(webhook: WebhookEvent | RejectedWebhook): string {
+  return webhook.kind === 'event' ? webhook.key : rejectedKey(webhook.source, webhook.body);
+}
+
 function rejectedKey(source: SourceName, body: Buffer): string {
   return `rejected:${source}:${createHash('sha256').update(body).digest('hex')}`;
 }

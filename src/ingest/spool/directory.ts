@@ -1,0 +1,89 @@
+/** What lies in a spool's directory: made private, owned, read at the start; and the shelf for what cannot be drained. */
+import { chmod, mkdir, open, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { ConfigError } from '../../lib/config.js';
+import { encodeRecord, encodeSegmentHeader, type SpoolRecord } from './format.js';
+import { type OpenFile, openSegment, removeSegment, type Segment, syncDirectory } from './segment.js';
+
+const SEGMENT_NAME = /^\d{16}[\w-]*\.spool$/;
+
+/** `unreadable`: what nobody could append or read, kept for a person to look at. */
+export type Shelf = { dir: string; files: number; bytes: number };
+
+/** Makes the directory, readable by its owner alone. Throws `ConfigError` where it cannot be used. */
+export async function prepareDirectory(dir: string, log: Logger): Promise<void> {
+  for (const path of [dir, join(dir, 'unreadable')]) {
+    try {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      await syncDirectory(dirname(resolve(path)));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      throw new ConfigError(`The settings cannot be used:\n  SPOOL_DIR: should be a directory to write to (${code})`);
+    }
+    // A mounted volume may belong to somebody else, and its group be what lets us write.
+    await chmod(path, 0o700).catch((error: NodeJS.ErrnoException) => {
+      log.warn({ code: error.code }, 'the mode of SPOOL_DIR could not be set to 0700');
+    });
+  }
+}
+
+export function segmentPath(dir: string, firstSeq: number): string {
+  return join(dir, `${nameOf(firstSeq)}.spool`);
+}
+
+/** The segments with records in them, oldest first; the others are removed. */
+export async function openSegments(
+  dir: string,
+  openFile: OpenFile,
+  log: Logger,
+): Promise<{ segments: Segment[]; lastSeq: number }> {
+  const segments: Segment[] = [];
+  let lastSeq = 0;
+  for (const name of (await readdir(dir)).filter((name) => SEGMENT_NAME.test(name)).sort()) {
+    const { segment, survey, cutBytes } = await openSegment(join(dir, name), openFile);
+    lastSeq = Math.max(lastSeq, survey.lastSeq);
+    if (cutBytes > 0) log.warn({ file: name, cutBytes }, 'the torn end of a spool file was cut off');
+    if (segment.records > 0) segments.push(segment);
+    else await removeSegment(segment);
+  }
+  return { segments, lastSeq };
+}
+
+export async function readShelf(dir: string): Promise<Shelf> {
+  const shelf: Shelf = { dir: join(dir, 'unreadable'), files: 0, bytes: 0 };
+  for (const name of await readdir(shelf.dir)) {
+    shelf.files += 1;
+    shelf.bytes += (await stat(join(shelf.dir, name))).size;
+  }
+  return shelf;
+}
+
+/** A segment of its own: moved back into the spool's directory, it is tried again at the next start. */
+export function shelveRecord(shelf: Shelf, record: SpoolRecord): Promise<string> {
+  const bytes = Buffer.concat([encodeSegmentHeader(), encodeRecord(record)]);
+  return shelve(shelf, `${nameOf(record.seq)}-refused.spool`, bytes);
+}
+
+export function shelveDamage(shelf: Shelf, segment: Segment, start: number, bytes: Buffer): Promise<string> {
+  return shelve(shelf, `${basename(segment.path, '.spool')}-${start}.damaged`, bytes);
+}
+
+/** Answers the file's name. Writing it twice is the same as once, as a crash may make it be. */
+async function shelve(shelf: Shelf, name: string, bytes: Buffer): Promise<string> {
+  const file = await open(join(shelf.dir, name), 'w', 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await syncDirectory(shelf.dir);
+  shelf.files += 1;
+  shelf.bytes += bytes.length;
+  return name;
+}
+
+function nameOf(seq: number): string {
+  return String(seq).padStart(16, '0');
+}

@@ -1,0 +1,165 @@
+/** One file of a spool. Written at its end by the intake, read from its position by the drain. */
+import { type FileHandle, open, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { ConfigError } from '../../lib/config.js';
+import {
+  encodePosition,
+  encodeSegmentHeader,
+  readRecord,
+  readSegmentHeader,
+  recordBytesOf,
+  SEGMENT_HEADER_BYTES,
+  type SpoolRecord,
+  type Survey,
+  surveyRecords,
+} from './format.js';
+
+export type OpenFile = typeof open;
+
+export type Segment = {
+  path: string;
+  file: FileHandle;
+  /** Up to here the records are done. */
+  position: number;
+  /** Up to here they are on disk. */
+  end: number;
+  /** How many lie between the two. */
+  records: number;
+  /** What was read last; records never change once they are on disk. */
+  chunk: { from: number; bytes: Buffer };
+};
+
+/** What the drain meets at a segment's position. */
+export type Found =
+  | { kind: 'record'; record: SpoolRecord; end: number }
+  | { kind: 'damaged'; start: number; end: number; bytes: Buffer };
+
+const READ_BYTES = 256 * 1024;
+const NOTHING_READ = { from: 0, bytes: Buffer.alloc(0) };
+
+export async function createSegment(path: string, openFile: OpenFile): Promise<Segment> {
+  const file = await openFile(path, 'wx+', 0o600);
+  try {
+    await writeAll(file, encodeSegmentHeader(), 0);
+  } catch (error) {
+    await file.close().catch(() => {});
+    // A full disk would gather one for each webhook that is refused.
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
+  }
+  return { path, file, position: SEGMENT_HEADER_BYTES, end: SEGMENT_HEADER_BYTES, records: 0, chunk: NOTHING_READ };
+}
+
+export type Opened = { segment: Segment; survey: Survey; cutBytes: number };
+
+/** Opens a segment that an earlier process wrote, and cuts off what stands behind its last sound record. */
+export async function openSegment(path: string, openFile: OpenFile): Promise<Opened> {
+  const file = await openFile(path, 'r+');
+  try {
+    const { size } = await file.stat();
+    const bytes = await readRange(file, 0, size);
+    const header = readSegmentHeader(bytes);
+    if (header.kind === 'foreign') {
+      throw new ConfigError(
+        `SPOOL_DIR: ${basename(path)} was written by another version, and should be drained by that one`,
+      );
+    }
+    const position = Math.min(header.position, size);
+    const survey = surveyRecords(bytes, position);
+    // A file that ends within its header never held a record.
+    const cutBytes = size < SEGMENT_HEADER_BYTES ? size : size - survey.end;
+    if (cutBytes > 0) {
+      await file.truncate(survey.end);
+      await file.datasync();
+    }
+    const { end, records } = survey;
+    return { segment: { path, file, position, end, records, chunk: NOTHING_READ }, survey, cutBytes };
+  } catch (error) {
+    await file.close().catch(() => {});
+    throw error;
+  }
+}
+
+/** Appends records and brings them to disk; where that fails, nothing of them counts. */
+export async function appendRecords(segment: Segment, records: readonly Buffer[]): Promise<void> {
+  const bytes = records.length === 1 ? records[0]! : Buffer.concat(records);
+  try {
+    await writeAll(segment.file, bytes, segment.end);
+    await segment.file.datasync();
+  } catch (error) {
+    await segment.file.truncate(segment.end).catch(() => {});
+    throw error;
+  }
+  segment.end += bytes.length;
+  segment.records += records.length;
+}
+
+/** What stands at the position; there must be something. */
+export async function readNext(segment: Segment): Promise<Found> {
+  const { position } = segment;
+  let reading = readRecord(segment.chunk.bytes, position - segment.chunk.from);
+  if (reading.kind !== 'record') {
+    segment.chunk = await readChunk(segment);
+    reading = readRecord(segment.chunk.bytes, 0);
+  }
+  if (reading.kind !== 'record') return findDamage(segment);
+  return { kind: 'record', record: reading.record, end: segment.chunk.from + reading.end };
+}
+
+/** What stands at the position: one record at least, where one does. */
+async function readChunk({ file, position, end }: Segment): Promise<Segment['chunk']> {
+  const bytes = await readRange(file, position, Math.min(end, position + READ_BYTES));
+  const length = recordBytesOf(bytes) ?? 0;
+  const isCut = length > bytes.length && position + length <= end;
+  return { from: position, bytes: isCut ? await readRange(file, position, position + length) : bytes };
+}
+
+async function findDamage(segment: Segment): Promise<Found> {
+  const { file, position, end, records } = segment;
+  const rest = await readRange(file, position, end);
+  const survey = surveyRecords(rest, 0);
+  // Others may have been appended meanwhile.
+  segment.records += survey.records - records;
+  const first = survey.damaged[0];
+  const length = survey.records === 0 ? rest.length : first?.start === 0 ? first.end : 0;
+  return { kind: 'damaged', start: position, end: position + length, bytes: rest.subarray(0, length) };
+}
+
+/** Writes down how far the segment is done. A process' death does not undo it, a power cut may. */
+export async function savePosition(segment: Segment): Promise<void> {
+  const { at, bytes } = encodePosition(segment.position);
+  await writeAll(segment.file, bytes, at);
+}
+
+export async function removeSegment(segment: Segment): Promise<void> {
+  await rm(segment.path, { force: true });
+  await segment.file.close();
+}
+
+export async function syncDirectory(dir: string): Promise<void> {
+  const handle = await open(dir, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done);
+    done += bytesWritten;
+  }
+}
+
+/** Fewer bytes where the file ends before. */
+async function readRange(file: FileHandle, from: number, to: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(Math.max(0, to - from));
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesRead } = await file.read(bytes, done, bytes.length - done, from + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return bytes.subarray(0, done);
+}

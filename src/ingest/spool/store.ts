@@ -1,0 +1,253 @@
+/** The records of a spool: put in at the end, many with one fsync, and taken out at the front, one by one. */
+import type { Logger } from 'pino';
+import { openSegments, readShelf, segmentPath, shelveDamage, shelveRecord } from './directory.js';
+import { encodeRecord, type SpooledWebhook, type SpoolRecord } from './format.js';
+import {
+  appendRecords,
+  createSegment,
+  type OpenFile,
+  readNext,
+  removeSegment,
+  type Segment,
+  savePosition,
+  syncDirectory,
+} from './segment.js';
+
+/** The spool did not take the webhook; the message goes to the log. */
+export class SpoolRefusedError extends Error {
+  override readonly name = 'SpoolRefusedError';
+}
+
+export type StoreFigures = {
+  records: number;
+  /** On disk, what was set aside included. */
+  bytes: number;
+  /** Files set aside. */
+  unreadable: number;
+  /** When the record at the front was taken in, where there is one and it was looked at. */
+  oldestAtMs: number | undefined;
+};
+
+export type SpoolStore = {
+  /** Answers the record's number once it is on disk. Throws `SpoolRefusedError`, within `deadlineMs`. */
+  put: (webhook: SpooledWebhook) => Promise<number>;
+  /** Nothing on disk, nor on its way there. */
+  isEmpty: () => boolean;
+  /** The record at the front, or undefined. */
+  head: () => Promise<SpoolRecord | undefined>;
+  /** The head is done. */
+  removeHead: () => void;
+  /** The head cannot be done: it goes where a person finds it. Answers the file's name. */
+  setHeadAside: () => Promise<string>;
+  /** Called when there may be something new at the front, or nothing any more. */
+  onChange: (listener: () => void) => void;
+  health: () => 'accepting' | 'full' | 'failing';
+  figures: () => StoreFigures;
+  /** Brings to disk what is on its way there, and closes the files. */
+  close: () => Promise<void>;
+};
+
+export type StoreOptions = {
+  dir: string;
+  bytesMax: number;
+  /** How long a webhook waits for the disk. */
+  deadlineMs: number;
+  segmentBytesMax: number;
+  openFile: OpenFile;
+  log: Logger;
+};
+
+type Waiting = { bytes: Buffer; seq: number; resolve: () => void; reject: (error: Error) => void };
+
+const BATCH_BYTES_MAX = 16 * 1024 * 1024;
+const FAILING_MS = 5_000;
+
+export async function openStore(options: StoreOptions): Promise<SpoolStore> {
+  const { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, log } = options;
+  const shelf = await readShelf(dir);
+  const { segments, lastSeq } = await openSegments(dir, openFile, log);
+  let nextSeq = Math.max(lastSeq + 1, Date.now() * 1_000);
+  let queue: Waiting[] = [];
+  let queuedBytes = 0;
+  let batchBytes = 0;
+  let active: Segment | undefined;
+  let writing: Promise<void> | undefined;
+  let front: { record: SpoolRecord; segment: Segment; end: number } | undefined;
+  let saving: Promise<void> | undefined;
+  let refusedForSpace = false;
+  let failedAtMs = Number.NEGATIVE_INFINITY;
+  let notify = () => {};
+  const removals = new Set<Promise<void>>();
+
+  const bytesOnDisk = () => segments.reduce((sum, { end }) => sum + end, shelf.bytes);
+  const countRecords = () => segments.reduce((sum, { records }) => sum + records, 0);
+
+  function put(webhook: SpooledWebhook): Promise<number> {
+    const seq = nextSeq;
+    const bytes = encodeRecord({ seq, receivedAtMs: Date.now(), webhook });
+    if (bytesOnDisk() + queuedBytes + batchBytes + bytes.length > bytesMax) {
+      refusedForSpace = true;
+      return Promise.reject(new SpoolRefusedError('the spool is full'));
+    }
+    nextSeq += 1;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => giveUp(waiting), deadlineMs);
+      const settle = (act: () => void) => {
+        clearTimeout(timer);
+        act();
+      };
+      const waiting: Waiting = {
+        bytes,
+        seq,
+        resolve: () => settle(() => resolve(seq)),
+        reject: (cause) => settle(() => reject(new SpoolRefusedError(`the spool's disk: ${cause.message}`, { cause }))),
+      };
+      queue.push(waiting);
+      queuedBytes += bytes.length;
+      writing ??= writeQueued();
+    });
+  }
+
+  function giveUp(waiting: Waiting): void {
+    failedAtMs = Date.now();
+    if (queue.includes(waiting)) {
+      queue = queue.filter((other) => other !== waiting);
+      queuedBytes -= waiting.bytes.length;
+    }
+    waiting.reject(new Error(`no answer within ${deadlineMs} ms`));
+  }
+
+  async function writeQueued(): Promise<void> {
+    // What arrives in the same turn shares the first fsync already.
+    await null;
+    while (queue.length > 0) await commit(takeBatch());
+    writing = undefined;
+    dropDone();
+    notify();
+  }
+
+  function takeBatch(): Waiting[] {
+    let count = 0;
+    batchBytes = 0;
+    while (count < queue.length && (count === 0 || batchBytes + queue[count]!.bytes.length <= BATCH_BYTES_MAX)) {
+      batchBytes += queue[count]!.bytes.length;
+      count += 1;
+    }
+    queuedBytes -= batchBytes;
+    return queue.splice(0, count);
+  }
+
+  async function commit(batch: readonly Waiting[]): Promise<void> {
+    try {
+      const isNew = active === undefined;
+      active ??= await createSegment(segmentPath(dir, batch[0]!.seq), openFile);
+      if (isNew) segments.push(active);
+      await appendRecords(
+        active,
+        batch.map(({ bytes }) => bytes),
+      );
+      if (isNew) await syncDirectory(dir);
+      if (active.end >= segmentBytesMax) active = undefined;
+      failedAtMs = Number.NEGATIVE_INFINITY;
+      for (const { resolve } of batch) resolve();
+      notify();
+    } catch (error) {
+      // After a failed fsync nobody knows what the file holds: it is read as far as it is known, and not written again.
+      active = undefined;
+      failedAtMs = Date.now();
+      for (const { reject } of batch) reject(error as Error);
+    } finally {
+      batchBytes = 0;
+    }
+  }
+
+  /** Removes segments that are done, but for the one that is written to. */
+  function dropDone(): void {
+    while (segments[0] && segments[0].position >= segments[0].end && !(segments[0] === active && writing)) {
+      const segment = segments.shift()!;
+      if (segment === active) active = undefined;
+      refusedForSpace = false;
+      const removal = removeSegment(segment)
+        .catch(({ code }: NodeJS.ErrnoException) => log.warn({ code }, 'a drained spool file could not be removed'))
+        .then(() => void removals.delete(removal));
+      removals.add(removal);
+    }
+  }
+
+  async function head(): Promise<SpoolRecord | undefined> {
+    for (;;) {
+      if (front) return front.record;
+      dropDone();
+      const segment = segments.find(({ position, end }) => position < end);
+      if (segment === undefined) return undefined;
+      const found = await readNext(segment);
+      if (found.kind === 'record') {
+        front = { record: found.record, segment, end: found.end };
+      } else {
+        const file = await shelveDamage(shelf, segment, found.start, found.bytes);
+        log.error({ file, bytes: found.bytes.length }, 'a damaged part of the spool was set aside');
+        segment.position = found.end;
+        saving ??= savePositions();
+      }
+    }
+  }
+
+  function removeHead(): void {
+    if (front === undefined) return;
+    const { segment, end } = front;
+    front = undefined;
+    segment.position = end;
+    segment.records -= 1;
+    dropDone();
+    notify();
+    saving ??= savePositions();
+  }
+
+  /** Beside the drain, as a write waits for the fsync of what is put in meanwhile. A crash repeats the last few records. */
+  async function savePositions(): Promise<void> {
+    let saved: Segment | undefined;
+    let savedPosition = 0;
+    for (;;) {
+      const segment = segments[0];
+      if (segment === undefined || (segment === saved && segment.position === savedPosition)) break;
+      saved = segment;
+      savedPosition = segment.position;
+      await savePosition(segment).catch((error: NodeJS.ErrnoException) => {
+        // Removed meanwhile, or the disk has failed, which the next webhook finds out.
+        if (segments.includes(segment)) log.warn({ code: error.code }, "the spool's position could not be saved");
+      });
+    }
+    saving = undefined;
+  }
+
+  return {
+    put,
+    isEmpty: () => countRecords() === 0 && queue.length === 0 && writing === undefined,
+    head,
+    removeHead,
+    async setHeadAside() {
+      const file = await shelveRecord(shelf, front!.record);
+      removeHead();
+      return file;
+    },
+    onChange(listener) {
+      notify = listener;
+    },
+    health() {
+      if (Date.now() - failedAtMs < FAILING_MS) return 'failing';
+      return refusedForSpace ? 'full' : 'accepting';
+    },
+    figures: () => ({
+      records: countRecords(),
+      bytes: bytesOnDisk(),
+      unreadable: shelf.files,
+      oldestAtMs: front?.record.receivedAtMs,
+    }),
+    async close() {
+      await writing;
+      await saving;
+      await Promise.all(removals);
+      for (const { file } of segments) await file.close();
+    },
+  };
+}

@@ -1,0 +1,258 @@
+/** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
+import { chmodSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ConfigError } from '../../src/lib/config.js';
+import { booked, unusable } from '../helpers/append-bench.js';
+import { type SpoolBench, startSpoolBench } from '../helpers/spool-bench.js';
+import { waitFor } from '../helpers/wait-for.js';
+
+const test = suite('the files of the spool');
+
+let bench: SpoolBench;
+
+test.before(async () => {
+  bench = await startSpoolBench();
+});
+test.before.each(async () => {
+  await bench.fill();
+});
+test.after.each(() => bench.reset());
+test.after(() => bench.stop());
+
+const keyOf = (number: number) => `calendly:invitee.created:N-${number}`;
+const webhook = (number: number) => booked('first', keyOf(number));
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
+
+/** A disk whose fsyncs wait, fail or pass, as the test says, and are counted. */
+function makeDisk() {
+  const disk = {
+    syncs: 0,
+    sync: () => Promise.resolve(),
+    async openFile(...args: Parameters<typeof open>): Promise<FileHandle> {
+      const file = await open(...args);
+      const datasync = file.datasync.bind(file);
+      file.datasync = async () => {
+        disk.syncs += 1;
+        await disk.sync();
+        return datasync();
+      };
+      return file;
+    },
+  };
+  return disk;
+}
+
+test('a webhook is answered only after its fsync, and those that arrive meanwhile share the next one', async () => {
+  const disk = makeDisk();
+  const gates: (() => void)[] = [];
+  disk.sync = () => new Promise((resolve) => gates.push(resolve));
+  const spool = await bench.open({ openFile: disk.openFile, deadlineMs: 60_000 });
+  const answered: number[] = [];
+  const take = (number: number) => spool.takeIn(webhook(number)).then(() => void answered.push(number));
+
+  const first = take(1);
+  await waitFor('the first fsync', () => gates.length === 1);
+  const others = [2, 3, 4].map(take);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(answered, []);
+
+  gates.shift()!();
+  await first;
+  await waitFor('the second fsync', () => gates.length === 1);
+  assert.equal([answered, disk.syncs], [[1], 2]);
+  gates.shift()!();
+  await Promise.all(others);
+  assert.equal([answered, disk.syncs], [[1, 2, 3, 4], 2]);
+  disk.sync = () => Promise.resolve();
+});
+
+test('a disk that fails is a refusal, nothing of it counts, and the next webhook is taken when it works again', async () => {
+  const disk = makeDisk();
+  const spool = await bench.open({ openFile: disk.openFile });
+  disk.sync = () => Promise.reject(new Error('EIO'));
+  await assertRefused(spool.takeIn(webhook(1)));
+  assert.is(spool.health(), 'failing');
+  assert.is(spool.figures().records, 0);
+  disk.sync = () => Promise.resolve();
+  assert.is((await spool.takeIn(webhook(2))).status, 'spooled');
+  assert.is(spool.health(), 'accepting');
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.equal(await bench.keysOf('calendly'), [keyOf(2)]);
+});
+
+test('a disk that hangs is a refusal too', async () => {
+  const disk = makeDisk();
+  const gates: (() => void)[] = [];
+  disk.sync = () => new Promise((resolve) => gates.push(resolve));
+  const spool = await bench.open({ openFile: disk.openFile, deadlineMs: 50 });
+  await assertRefused(spool.takeIn(webhook(1)));
+  await assertRefused(spool.takeIn(webhook(2)));
+  disk.sync = () => Promise.resolve();
+  for (const open of gates) open();
+  await waitFor('the disk', async () =>
+    spool.takeIn(webhook(3)).then(
+      () => true,
+      () => false,
+    ),
+  );
+});
+
+test('a full spool refuses, and takes again once it was drained', async () => {
+  const spool = await bench.open({ bytesMax: 4_000 });
+  let taken = 0;
+  const error = await (async () => {
+    for (;;) {
+      await spool.takeIn(webhook(taken + 1));
+      taken += 1;
+    }
+  })().catch((error: Error) => error);
+  assert.is(error.name, 'StoreUnavailableError');
+  assert.ok(taken > 3 && spool.figures().bytes <= 4_000);
+  assert.is(spool.health(), 'full');
+
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.equal(await bench.keysOf('calendly'), numbers(taken).map(keyOf));
+  assert.is(spool.health(), 'accepting');
+  assert.equal(bench.segments(), []);
+  await bench.fill();
+  assert.is((await spool.takeIn(webhook(1_000))).status, 'spooled');
+});
+
+test('it is spread over files, which go one by one as they are drained', async () => {
+  const spool = await bench.open({ segmentBytesMax: 2_000 });
+  for (const number of numbers(20)) await spool.takeIn(webhook(number));
+  assert.ok(bench.segments().length > 2);
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  await waitFor('the files to go', () => bench.segments().length === 0);
+  assert.equal(await bench.keysOf('calendly'), numbers(20).map(keyOf));
+});
+
+test('nobody but the owner can read what lies there', async () => {
+  mkdirSync(bench.dir);
+  chmodSync(bench.dir, 0o755);
+  const spool = await bench.open();
+  await spool.takeIn(webhook(1));
+  const mode = (...path: string[]) => (statSync(join(bench.dir, ...path)).mode & 0o777).toString(8);
+  assert.is(mode(), '700');
+  assert.is(mode('unreadable'), '700');
+  assert.equal([mode(bench.segments()[0]!), mode('lock')], ['600', '600']);
+});
+
+test('a directory has one owner, and one that died or went leaves it free', async () => {
+  const spool = await bench.open();
+  const error = await bench.open().catch((error: Error) => error);
+  assert.instance(error, ConfigError);
+  assert.match((error as Error).message, /SPOOL_DIR: should be a directory of this process alone; process \d+ /);
+  const left = readFileSync(join(bench.dir, 'lock'), 'utf8');
+  await spool.stop();
+  // The same pid, another process: in a container the first process always has the same.
+  writeFileSync(join(bench.dir, 'lock'), JSON.stringify({ ...JSON.parse(left), startedAt: '1' }));
+  await (await bench.open()).stop();
+  writeFileSync(join(bench.dir, 'lock'), 'half a lo');
+  await (await bench.open()).stop();
+  // Of another container, which was heard of a moment ago.
+  writeFileSync(join(bench.dir, 'lock'), JSON.stringify({ ...JSON.parse(left), host: 'elsewhere' }));
+  assert.instance(await bench.open().catch((error: Error) => error), ConfigError);
+});
+
+test('a directory that cannot be made is named', async () => {
+  const error = await bench.open({ dir: '/dev/null/spool' }).catch((error: Error) => error);
+  assert.instance(error, ConfigError);
+  assert.match((error as Error).message, 'SPOOL_DIR: should be a directory to write to (ENOTDIR)');
+});
+
+/** Three webhooks in one file; answers its path. */
+async function spoolThree(): Promise<string> {
+  const spool = await bench.open();
+  for (const number of [1, 2, 3]) await spool.takeIn(webhook(number));
+  await spool.stop();
+  return join(bench.dir, bench.segments()[0]!);
+}
+
+async function drainAgain(): Promise<void> {
+  await bench.empty();
+  const spool = await bench.open();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  await waitFor('the files to go', () => bench.segments().length === 0);
+}
+
+test('a torn end is cut off with a warning that counts it; what stands before it is drained', async () => {
+  const path = await spoolThree();
+  truncateSync(path, statSync(path).size - 7);
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
+  const warning = bench.logLines().find(({ msg }) => msg === 'the torn end of a spool file was cut off');
+  assert.ok(Number(warning?.cutBytes) > 200);
+  assert.equal(bench.unreadable(), []);
+});
+
+test('damage amid records is set aside and told; the others are drained', async () => {
+  const path = await spoolThree();
+  const bytes = readFileSync(path);
+  bytes[bytes.indexOf(keyOf(2))]! ^= 1;
+  writeFileSync(path, bytes);
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [1, 3].map(keyOf));
+  assert.match(bench.unreadable().join(), /^\d{16}-\d+\.damaged$/);
+  assert.ok(bench.logLines().some(({ level, msg }) => level === 50 && /damaged part/.test(String(msg))));
+});
+
+test('an empty or half-made file is no obstacle, and one of another version is not touched', async () => {
+  await spoolThree();
+  const inDir = (name: string) => join(bench.dir, name);
+  writeFileSync(inDir('0000000000000001.spool'), '');
+  writeFileSync(inDir('0000000000000002.spool'), 'GVIS');
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [1, 2, 3].map(keyOf));
+  await bench.reset();
+
+  await (await bench.open()).stop();
+  writeFileSync(inDir('0000000000000003.spool'), 'GVISPL2\nwhatever it holds, it is not ours to judge');
+  const error = await bench.open().catch((error: Error) => error);
+  assert.match((error as Error).message, 'was written by another version');
+  assert.equal(bench.segments(), ['0000000000000003.spool']);
+});
+
+test('what Redis refuses for its own sake is set aside after some tries, and can be moved back', async () => {
+  await bench.redis.config('SET', 'maxmemory', '0');
+  await bench.redis.set('events:calendly', 'no stream');
+  await bench.fill();
+  const spool = await bench.open();
+  await spool.takeIn(webhook(1));
+  await spool.takeIn(unusable('no JSON'));
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.is((await bench.keysOf('rejected')).length, 1);
+  const [file] = bench.unreadable();
+  assert.match(file!, /^\d{16}-refused\.spool$/);
+  assert.is(spool.figures().unreadable, 1);
+  assert.is(statSync(join(bench.dir, 'unreadable', file!)).mode & 0o777, 0o600);
+  const told = bench.logLines().find(({ msg }) => msg === 'a spooled webhook was refused for good and set aside');
+  assert.match(String(told?.reason), 'WRONGTYPE');
+  // A webhook that arrives while there is nothing on disk is refused at once: its sender keeps it.
+  const direct = await spool.takeIn(webhook(2)).catch((error: Error) => error.name);
+  assert.is(direct, 'StoreUnavailableError');
+  await spool.stop();
+
+  await bench.redis.del('events:calendly');
+  writeFileSync(join(bench.dir, file!), readFileSync(join(bench.dir, 'unreadable', file!)));
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [keyOf(1)]);
+});
+
+async function assertRefused(answer: Promise<unknown>): Promise<void> {
+  const error = await answer.then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  assert.is(error?.name, 'StoreUnavailableError');
+  assert.match((error?.cause as Error | undefined)?.message ?? '', "the spool's disk");
+}
+
+test.run();
