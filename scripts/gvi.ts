@@ -10,13 +10,28 @@ import { calendly } from './gvi/calendly.js';
 import type { Command } from './gvi/command.js';
 import { doctor } from './gvi/doctor.js';
 import { failed } from './gvi/failed.js';
+import { rebuild } from './gvi/rebuild.js';
 import { redrive } from './gvi/redrive.js';
+import { replay } from './gvi/replay.js';
 import { send } from './gvi/send.js';
 import { show } from './gvi/show.js';
 import { status } from './gvi/status.js';
 import { tail } from './gvi/tail.js';
+import { trim } from './gvi/trim.js';
 
-const COMMANDS: readonly Command[] = [status, show, failed, redrive, send, tail, calendly, doctor];
+const COMMANDS: readonly Command[] = [
+  status,
+  show,
+  failed,
+  redrive,
+  replay,
+  send,
+  tail,
+  rebuild,
+  trim,
+  calendly,
+  doctor,
+];
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
@@ -44,6 +59,12 @@ function help(): string {
   const lines = COMMANDS.map(({ usage, summary }) => `  gvi ${usage.padEnd(44)} ${summary}`);
   return `Usage: npm run -s gvi -- <command> [--json]\n\n${lines.join('\n')}\n`;
 }
+
+// `gvi status | head`: whoever reads has had enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 
 main(process.argv.slice(2)).then(
   (code) => {

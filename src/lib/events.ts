@@ -400,3 +400,12 @@ export function streamsOf(group: GroupName): StreamName[] {
   );
   return [...new Set(readByGroup.map((definition): StreamName => definition.stream))];
 }
+
+/** The groups that read each stream; streams that none reads are not in it. */
+export function readersByStream(): Record<StreamName, GroupName[]> {
+  const readers: Record<StreamName, GroupName[]> = {};
+  for (const group of GROUPS) {
+    for (const stream of streamsOf(group)) readers[stream] = [...(readers[stream] ?? []), group];
+  }
+  return readers;
+}

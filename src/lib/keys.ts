@@ -27,6 +27,8 @@ export function makeKeys(prefix: string) {
     parked: (group: GroupName) => `${prefix}parked:${group}`,
     /** Hash: event id to what its attempts so far were (JSON); only for entries that did not succeed at once. */
     attempts: (group: GroupName) => `${prefix}attempts:${group}`,
+    /** Hash: event id to the id of the replay that runs it although its event is processed. */
+    replay: (group: GroupName) => `${prefix}replay:${group}`,
     /** Sorted set: event ids that wait for a provider's return, by when they began to wait (ms). */
     waiting: (group: GroupName, provider: Provider) => `${prefix}waiting:${group}:${provider}`,
     /** Hash: a provider's pause, absent while it is up. */
@@ -43,5 +45,18 @@ export function makeKeys(prefix: string) {
     storm: () => `${prefix}ledger:storm`,
     projector: (name: string) => `${prefix}projector:${name}`,
     projection: (name: string, id: string) => `${prefix}${name}:${id}`,
+  };
+}
+
+/**
+ * The same keys, but for a second copy of the projections: `checkpoint` holds what was folded before entries were
+ * trimmed, `rebuild` is folded anew beside the live ones.
+ */
+export function keysOfCopy(keys: Keys, copy: 'checkpoint' | 'rebuild'): Keys {
+  const { prefix } = keys;
+  return {
+    ...keys,
+    projector: (name) => `${prefix}${copy}:projector:${name}`,
+    projection: (name, id) => `${prefix}${copy}:${name}:${id}`,
   };
 }

@@ -84,20 +84,24 @@ export function startProjector(options: {
   }
 }
 
-/** Makes the step that folds the next entries into a projection; it returns how many there were. */
+/**
+ * Makes the step that folds the next entries into a projection, none beyond `until`; it returns how many there were.
+ * Beside live traffic there may always be one more: `isNearEnd` says when to leave off.
+ */
 export function makeProject({
   redis,
   keys,
 }: {
   redis: RedisClient;
   keys: Keys;
-}): (projection: Projection) => Promise<number> {
+}): (projection: Projection, until?: ReadonlyMap<StreamName, string>) => Promise<number> {
   const save = loadScript(redis, 'project');
 
-  return async (projection) => {
+  return async (projection, until) => {
     const streams = streamsHeardBy(projection);
     const positions = await readPositions(redis, keys, projection);
-    const batch = await readAfter(redis, keys, positions);
+    const found = await readAfter(redis, keys, positions);
+    const batch = until === undefined ? found : found.filter((entry) => isWithin(entry, until));
     if (batch.length === 0) return 0;
     const states = await foldInto(projection, batch);
     const next = new Map(positions);
@@ -125,6 +129,15 @@ export function makeProject({
     }
     return states;
   }
+}
+
+/** True when a step that folded so many entries has read the streams to their ends. */
+export function isNearEnd(count: number): boolean {
+  return count < CHUNK;
+}
+
+function isWithin({ stream, id }: RawEntry, until: ReadonlyMap<StreamName, string>): boolean {
+  return compareStreamIds(id, until.get(stream) ?? '0-0') <= 0;
 }
 
 /** Where a projection stands in each stream it hears. */

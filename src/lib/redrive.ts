@@ -24,12 +24,13 @@ export function makeRedrive({
   };
 }
 
-/** Records who did what to how many events: `events:operations`. */
+/** Records who did what to how many events: `events:operations`. Of many events only the count is told. */
 export async function recordOperation(
   { redis, keys }: { redis: RedisClient; keys: Keys },
-  operation: { operation: string; by: string; eventIds: readonly string[] },
+  operation: { operation: string; by: string } & ({ eventIds: readonly string[] } | { count: number }),
 ): Promise<void> {
-  const data = JSON.stringify({ ...operation, count: operation.eventIds.length });
+  const count = 'count' in operation ? operation.count : operation.eventIds.length;
+  const data = JSON.stringify({ ...operation, count });
   const at = new Date().toISOString();
   const key = `operation:${operation.operation}:${at}`;
   await redis.xadd(

@@ -93,6 +93,7 @@ export function makeSettler(options: {
     const places = new Map<string, number>([
       [keys.stream(stream), 1],
       [keys.attempts(group), 2],
+      [keys.replay(group), 3],
     ]);
     const placeOf = (key: string): string => {
       if (!places.has(key)) places.set(key, places.size + 1);
@@ -109,8 +110,9 @@ export function isGroupMissing(error: unknown): boolean {
 }
 
 function encodeJob(keys: Keys, { entry, settlement }: Job, placeOf: (key: string) => string): string[] {
+  const isRemembered = entry.record !== undefined || entry.fields.replay !== undefined;
   const head = [
-    ...[entry.id, entry.eventId, settlement.kind, entry.record === undefined ? '0' : '1'],
+    ...[entry.id, entry.eventId, settlement.kind, isRemembered ? '1' : '0'],
     placeOf(keys.progress(entry.fields.key ?? `lost:${entry.eventId}`)),
   ];
   switch (settlement.kind) {

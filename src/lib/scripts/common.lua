@@ -44,6 +44,20 @@ local function mark_of(fields, prefix)
   return prefix .. 'idem:processed:' .. (field(fields, 'key') or '') .. (replay and ':replay:' .. replay or '')
 end
 
+-- An entry that is replayed although its event is processed is handed out with the id of the replay, as if it stood in it.
+local function with_replay(prefix, group, event_id, fields)
+  local replay = redis.call('HGET', prefix .. 'replay:' .. group, event_id)
+  if not replay then return end
+  for i = 1, #fields, 2 do
+    if fields[i] == 'replay' then
+      fields[i + 1] = replay
+      return
+    end
+  end
+  fields[#fields + 1] = 'replay'
+  fields[#fields + 1] = replay
+end
+
 -- {id, fields} pairs to {id, fields, done} triples, in one look-up.
 local function with_marks(entries, prefix)
   if #entries == 0 then return {} end
@@ -63,4 +77,36 @@ local function report_lost(prefix, event_id, group)
   local id = redis.call('XADD', prefix .. 'events:failed', '*', 'type', 'event.failed', 'key', key, 'at', iso(now_ms()),
     'v', '1', 'cause', event_id, 'data', data, 'attempts', '0', 'ms', '0', 'waited', '0')
   redis.call('HSET', prefix .. 'progress:' .. key, 'id', event_id, 'state', 'lost', 'failed-' .. id, '')
+end
+
+-- 'events:calendly' and its redis id, from an event id; nothing from any other text.
+local function split_event_id(event_id)
+  local short, id = string.match(event_id, '^(%a+)%-(%d+%-%d+)$')
+  if short then return 'events:' .. short, id end
+end
+
+local function is_after(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)%-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)%-(%d+)$')
+  if a_ms ~= b_ms then return tonumber(a_ms) > tonumber(b_ms) end
+  return tonumber(a_seq) > tonumber(b_seq)
+end
+
+-- Last delivered id of each group of a stream.
+local function delivered_by_group(stream)
+  local found = {}
+  if redis.call('EXISTS', stream) == 0 then return found end
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do found[field(info, 'name')] = field(info, 'last-delivered-id') end
+  return found
+end
+
+-- What a group still has to do with an entry: 'undelivered', 'pending', 'waiting', or nothing.
+local function unfinished_in(prefix, group, stream, id, delivered)
+  if not delivered or is_after(id, delivered) then return 'undelivered' end
+  if #redis.call('XPENDING', stream, group, id, id, 1) > 0 then return 'pending' end
+  local event_id = string.sub(stream, #prefix + #'events:' + 1) .. '-' .. id
+  for _, set in ipairs({ 'parked:' .. group, 'waiting:' .. group .. ':gemini', 'waiting:' .. group .. ':zoho',
+    'waiting:' .. group .. ':slack' }) do
+    if redis.call('ZSCORE', prefix .. set, event_id) then return 'waiting' end
+  end
 end

@@ -12,6 +12,7 @@ for _, id in ipairs(vanished) do
   if ARGV[7] == '1' then report_lost(prefix, ARGV[8] .. '-' .. id, group) end
 end
 if #entries > 0 then
+  for _, entry in ipairs(entries) do with_replay(prefix, group, ARGV[8] .. '-' .. entry[1], entry[2]) end
   with_marks(entries, prefix)
   local deliveries = owned(KEYS[1], group, consumer, entries[1][1], entries[#entries][1], 10000)
   for _, entry in ipairs(entries) do

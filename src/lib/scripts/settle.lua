@@ -4,9 +4,9 @@
 -- nothing the second time, and a worker that lost its claim while paused can change nothing at all.
 -- It may run when Redis is out of memory: finishing is what drains the pipeline.
 --
--- KEYS: source stream, attempts, then every other key that the outcomes name by its place in KEYS
+-- KEYS: source stream, attempts, ids of replays, then every other key that the outcomes name by its place in KEYS
 -- ARGV: group, consumer, outcomes; then for each outcome:
---   id, event id, kind, had attempts (1|0), progress key, further by kind:
+--   id, event id, kind, had attempts or a replay's id (1|0), progress key, further by kind:
 --     done: mark key (0: none), its TTL in seconds, events; then for each event: stream key, short name, fields, the fields
 --     fail: stream key, fields, the fields
 --     park | wait: sorted set key, delay in ms, attempts record
@@ -77,7 +77,10 @@ for i, outcome in ipairs(parsed) do
       end
       if #changes > 0 then redis.call('HSET', outcome.progress, unpack(changes)) end
     elseif outcome.kind == 'fail' then
-      redis.call('HSET', outcome.progress, 'failed-' .. append(outcome.stream, outcome.fields), '', 'state', 'failed')
+      redis.call('HSET', outcome.progress, 'failed-' .. append(outcome.stream, outcome.fields), '')
+      -- A replay that fails does not undo the first time.
+      local is_repeat = field(outcome.fields, 'replay') and redis.call('HGET', outcome.progress, 'state') == 'processed'
+      if not is_repeat then redis.call('HSET', outcome.progress, 'state', 'failed') end
     elseif outcome.kind == 'park' or outcome.kind == 'wait' then
       redis.call('ZADD', outcome.set, now + outcome.delay, outcome.event_id)
       redis.call('HSET', attempts, outcome.event_id, outcome.record)
@@ -88,5 +91,8 @@ for i, outcome in ipairs(parsed) do
   end
 end
 if #acked > 0 then redis.call('XACK', source, group, unpack(acked)) end
-if #cleared > 0 then redis.call('HDEL', attempts, unpack(cleared)) end
+if #cleared > 0 then
+  redis.call('HDEL', attempts, unpack(cleared))
+  redis.call('HDEL', KEYS[3], unpack(cleared))
+end
 return settled

@@ -17,10 +17,12 @@ local function take(event_id, set, probing)
   redis.call('ZREM', set, event_id)
   if not claimed or not claimed[2] then
     redis.call('HDEL', KEYS[2], event_id)
+    redis.call('HDEL', prefix .. 'replay:' .. group, event_id)
     if ARGV[5] == '1' then report_lost(prefix, event_id, group) end
     return
   end
   local fields = claimed[2]
+  with_replay(prefix, group, event_id, fields)
   local done = redis.call('EXISTS', mark_of(fields, prefix))
   taken[#taken + 1] = { event_id, fields, done, redis.call('HGET', KEYS[2], event_id) or '', probing }
 end

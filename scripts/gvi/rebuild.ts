@@ -1,0 +1,49 @@
+import { UsageError } from '../../src/lib/command-line.js';
+import { STREAMS } from '../../src/lib/events.js';
+import { BusyError } from '../../src/lib/maintenance.js';
+import { type RebuildReport, rebuild as rebuildAll, TooBusyError } from '../../src/lib/rebuild.js';
+import { recordOperation } from '../../src/lib/redrive.js';
+import { projections } from '../../src/projections/index.js';
+import { type Command, parseCommandLine } from './command.js';
+import { confirm } from './confirm.js';
+import { startProgressBar } from './progress-bar.js';
+
+/** Makes the projections, `idem:*` and the progress of events anew from the streams. */
+export const rebuild: Command = {
+  name: 'rebuild',
+  usage: 'rebuild [--yes]',
+  summary: 'makes projections, idem:* and progress:* anew from the streams, while the pipeline works',
+  async run(argv, context) {
+    const { values, positionals } = parseCommandLine(rebuild, argv, {});
+    if (positionals.length > 0) throw new UsageError(`Usage: gvi ${rebuild.usage}`);
+    const { redis, keys, config, print } = context;
+    const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
+    const entries = lengths.reduce((total, length) => total + length, 0);
+    if (!values.yes && !(await confirm(`Rebuild everything from ${entries} entries?`))) return 1;
+    const bar = startProgressBar('Rebuilding', entries * 2);
+    try {
+      const report = await rebuildAll({ redis, keys, projections, idempotencyTtlS: config.idempotencyTtlS }, bar.add);
+      bar.end();
+      await recordOperation(context, { operation: 'rebuild', by: 'gvi', count: entries });
+      print(values.json ? JSON.stringify({ entries, ...report }) : describe(entries, report));
+      return report.chains.left === 0 ? 0 : 1;
+    } catch (error) {
+      bar.end();
+      if (!(error instanceof BusyError) && !(error instanceof TooBusyError)) throw error;
+      if (values.json) print(JSON.stringify({ error: { code: 'busy', message: error.message } }));
+      else process.stderr.write(`${error.message}\n`);
+      return 1;
+    }
+  },
+};
+
+function describe(entries: number, { projections: rebuilt, chains }: RebuildReport): string {
+  const lines = [`Rebuilt from ${entries} entries`];
+  for (const { name, states, differed } of rebuilt) {
+    const difference = differed === null ? 'the former ones were too far behind to compare' : `${differed} differed`;
+    lines.push(`${name}: ${states} states, ${difference}`);
+  }
+  lines.push(`progress and idem: ${chains.keys} events, ${chains.restored} restored`);
+  if (chains.left > 0) lines.push(`${chains.left} changed all the time and were left as they are: run it again`);
+  return lines.join('\n');
+}

@@ -1,0 +1,115 @@
+/** What the entries of one idempotency key say of it: its progress and its marks, whatever the order they are read in. */
+import { compareStreamIds, parseEventId, type StreamName, streamIdTime } from './event-id.js';
+import { STREAMS } from './events.js';
+
+/** What is kept of an entry while its chain is gathered. */
+export type EntryFacts = {
+  type: string;
+  at: string;
+  cause?: string;
+  /** Content hash and request id of a webhook. */
+  hash?: string;
+  request?: string;
+  replay?: string;
+  /** Of an `event.failed`: the entry had vanished. An unreadable one is settled under the same key. */
+  isLost?: true;
+};
+
+/** The entries of a chain by event id, and the webhook entries of all revisions of a meeting, for its first key. */
+export type Gathered = { entries: Map<string, EntryFacts>; revisions: Map<string, EntryFacts & { revision: number }> };
+
+export type ChainFacts = {
+  progress: Record<string, string>;
+  /** `idem:seen`. */
+  seen?: { eventId: string; at: string };
+  /** `idem:processed`; of a replay the one with its id. */
+  processed: { replay: string | undefined; at: string }[];
+  /** The entry by which it stands failed. */
+  failing?: string;
+};
+
+/** The chain that an entry belongs to; `undefined` for what belongs to none. */
+export function chainKeyOf(eventId: string, stream: StreamName, fields: Record<string, string>): string | undefined {
+  if (stream === 'events:operations' || stream === 'events:health') return undefined;
+  const { key } = fields;
+  // An entry without a key is settled under this name; its failure says of it that it could not be read.
+  if (key === undefined) return `lost:${eventId}`;
+  if (stream === 'events:failed' && key.startsWith('unreadable:')) return `lost:${key.slice('unreadable:'.length)}`;
+  return key;
+}
+
+/** The first key of a meeting and the number of this revision. */
+export function revisionOf(key: string): { first: string; revision: number } {
+  const match = /^(readai:meeting_completed:.+):r(\d+)$/.exec(key);
+  return match === null ? { first: key, revision: 1 } : { first: match[1]!, revision: Number(match[2]) };
+}
+
+export function isWebhook(type: string): boolean {
+  return /^(calendly\.|readai\.|webhook\.rejected$)/.test(type);
+}
+
+export function deriveChain({ entries, revisions }: Gathered): ChainFacts {
+  const progress: Record<string, string> = {};
+  const processed = new Map<string | undefined, string>();
+  let seen: ChainFacts['seen'];
+  let failing: string | undefined;
+  for (const [eventId, entry] of inOrder(entries)) {
+    progress[eventId] = '';
+    if (isWebhook(entry.type)) {
+      progress.id = eventId;
+      seen = { eventId, at: entry.at };
+      if (entry.hash !== undefined) progress.hash ??= entry.hash;
+      setState(entry.type === 'webhook.rejected' ? 'rejected' : undefined);
+    } else if (entry.type === 'lead.synced') {
+      setState('processed');
+      processed.set(entry.replay, entry.at);
+    } else if (entry.type === 'event.failed') {
+      addFailure(entry);
+    } else if (entry.cause !== undefined && entry.cause === failing) {
+      // Redriven, and this time it went well.
+      setState(undefined);
+    }
+  }
+  addRevisions(progress, revisions);
+  return {
+    progress,
+    ...(seen === undefined ? {} : { seen }),
+    processed: [...processed].map(([replay, at]) => ({ replay, at })),
+    ...(failing === undefined ? {} : { failing }),
+  };
+
+  function setState(state: string | undefined): void {
+    failing = undefined;
+    if (state === undefined) delete progress.state;
+    else progress.state = state;
+  }
+
+  function addFailure({ cause = '', replay, isLost }: EntryFacts): void {
+    // A replay that fails does not undo the first time.
+    if (replay !== undefined && progress.state === 'processed') return;
+    setState(isLost ? 'lost' : 'failed');
+    if (isLost) progress.id = cause;
+    else failing = cause;
+  }
+}
+
+/** As `append.lua` remembers revisions. */
+function addRevisions(progress: Record<string, string>, revisions: Gathered['revisions']): void {
+  for (const [, { revision, hash, request }] of inOrder(revisions)) {
+    progress.rev = String(Math.max(Number(progress.rev ?? 0), revision));
+    progress[`h:${hash}`] = String(Math.max(Number(progress[`h:${hash}`] ?? 0), revision));
+    if (request !== undefined) progress[`q:${request}`] = String(revision);
+  }
+}
+
+/** By time; within one millisecond in the order of the flow. */
+function inOrder<T>(entries: ReadonlyMap<string, T>): [string, T][] {
+  const place = (eventId: string) => {
+    const { stream, id } = parseEventId(eventId)!;
+    return { id, ms: streamIdTime(id), rank: STREAMS.indexOf(stream) };
+  };
+  return [...entries].sort(([a], [b]) => {
+    const [x, y] = [place(a), place(b)];
+    return x.ms - y.ms || x.rank - y.rank || compareStreamIds(x.id, y.id);
+  });
+}

@@ -1,0 +1,90 @@
+/** What the operators' commands over whole streams share: one at a time, in bounded chunks, beside live traffic. */
+import { randomBytes } from 'node:crypto';
+import { compareStreamIds, type StreamName } from './event-id.js';
+import type { Keys } from './keys.js';
+import type { RedisClient } from './redis.js';
+import { toRecord } from './runtime/entry.js';
+import { loadScript } from './scripts.js';
+
+/** An entry without its data. */
+export type SkimmedEntry = { id: string; fields: Record<string, string> };
+
+/** Told how many entries were looked at since the last call. */
+export type OnProgress = (entries: number) => void;
+
+/** Another command that must not run beside this one is at work. */
+export class BusyError extends Error {
+  override readonly name = 'BusyError';
+}
+
+const LEASE_MS = 10_000;
+const SCAN_COUNT = 500;
+export const CHUNK = 200;
+
+/**
+ * Runs `work` while no other process trims or rebuilds: a rebuild must find every entry after its checkpoint. Throws
+ * `BusyError`.
+ */
+export async function withMaintenanceLease<T>(
+  { redis, keys }: { redis: RedisClient; keys: Keys },
+  work: () => Promise<T>,
+): Promise<T> {
+  const lease = keys.lease('maintenance');
+  const owner = randomBytes(8).toString('hex');
+  if ((await redis.set(lease, owner, 'PX', LEASE_MS, 'NX')) !== 'OK') {
+    throw new BusyError('Another trim or rebuild is running, or was killed within the last 10 s');
+  }
+  const keeping = setInterval(() => void redis.pexpire(lease, LEASE_MS).catch(() => {}), LEASE_MS / 3);
+  try {
+    return await work();
+  } finally {
+    clearInterval(keeping);
+    if ((await redis.get(lease)) === owner) await redis.del(lease);
+  }
+}
+
+/** Walks a range of a stream, both ends included, in chunks and without the entries' data. */
+export function makeSkim({ redis, keys }: { redis: RedisClient; keys: Keys }) {
+  const script = loadScript(redis, 'skim');
+  return async function* skim(
+    stream: StreamName,
+    { from = '-', to = '+', count = CHUNK }: { from?: string; to?: string; count?: number } = {},
+  ): AsyncGenerator<SkimmedEntry[]> {
+    let start = from;
+    for (;;) {
+      const flat = (await script([keys.stream(stream)], [start, to, count])) as [string, string[]][];
+      if (flat.length > 0) yield flat.map(([id, fields]) => ({ id, fields: toRecord(fields) }));
+      if (flat.length < count) return;
+      start = `(${flat.at(-1)![0]}`;
+    }
+  };
+}
+
+/** The keys that begin with `start`, in batches; a key may come twice, as SCAN has it. */
+export async function* scanKeys(redis: RedisClient, start: string): AsyncGenerator<string[]> {
+  const pattern = `${start.replace(/[\\*?[\]]/g, '\\$&')}*`;
+  // In a cluster the hash tag puts all keys on one node, and SCAN asks the node it is sent to.
+  const nodes = 'nodes' in redis ? (redis.nodes as (role: 'master') => RedisClient[])('master') : [redis];
+  for (const node of nodes) {
+    let cursor = '0';
+    do {
+      const [next, found] = await node.scan(cursor, 'MATCH', pattern, 'COUNT', SCAN_COUNT);
+      cursor = next;
+      if (found.length > 0) yield found;
+    } while (cursor !== '0');
+  }
+}
+
+export async function deleteKeys(redis: RedisClient, start: string): Promise<void> {
+  for await (const found of scanKeys(redis, start)) await redis.unlink(...found);
+}
+
+/** Redis' time in milliseconds: the ids of entries are of this clock. */
+export async function readRedisTime(redis: RedisClient): Promise<number> {
+  const [seconds, microseconds] = await redis.time();
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+}
+
+export function earlier(a: string | undefined, b: string): string {
+  return a !== undefined && compareStreamIds(a, b) <= 0 ? a : b;
+}

@@ -1,0 +1,123 @@
+/**
+ * Hands a range of a group's streams to that group again, while it goes on working. Its cursor never moves; entries are
+ * parked as due and taken back by the runtime (`scripts/replay.lua` decides for each). Doing it again skips what is done.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { makeEventId, type StreamName } from './event-id.js';
+import { type GroupName, readersByStream, streamsOf } from './events.js';
+import type { Keys } from './keys.js';
+import { CHUNK, makeSkim, readRedisTime, type SkimmedEntry } from './maintenance.js';
+import type { RedisClient } from './redis.js';
+import { loadScript } from './scripts.js';
+
+/**
+ * - `run`: it got stuck, `failed`: it stood failed, `again`: it is processed and runs as part of the replay;
+ * - `processed`, `replayed` (by this very replay): skipped;
+ * - `queued`: not delivered yet, held by a worker or parked, left to its owner; `moving`: in a later stage;
+ * - `older`: a newer entry of its chain stands in the stream; `gone`: not in the stream any more.
+ */
+export type Decision = 'run' | 'failed' | 'again' | 'processed' | 'replayed' | 'queued' | 'moving' | 'older' | 'gone';
+
+export type ReplayRange = {
+  group: GroupName /** Redis ids, both included; `-` and `+` are the ends. */;
+  from: string;
+  to: string;
+};
+
+export type ReplayOptions = ReplayRange & {
+  /** Also what is processed. */
+  isForced: boolean;
+  /** Also what ended as a dry run: the CRM is written now. */
+  takesDryRuns: boolean;
+  /** Names the replay in `again` entries and in their marks; to go on with one, the same id. */
+  replayId: string;
+};
+
+export type ReplayCounts = Partial<Record<Decision, number>>;
+
+/** Nobody takes what was handed over: no worker of the group seems to run. */
+export class StalledError extends Error {
+  override readonly name = 'StalledError';
+  readonly handedOver: number;
+
+  constructor(message: string, handedOver: number) {
+    super(message);
+    this.handedOver = handedOver;
+  }
+}
+
+const STALLED_MS = 10_000;
+const WAIT_MS = 50;
+const HANDED_OVER: readonly Decision[] = ['run', 'failed', 'again'];
+
+export function makeReplayId(): string {
+  return `${new Date().toISOString().replace(/[-:]|\.\d+Z$/g, '')}-${randomBytes(3).toString('hex')}`;
+}
+
+export function countHandedOver(counts: ReplayCounts): number {
+  return HANDED_OVER.reduce((sum, decision) => sum + (counts[decision] ?? 0), 0);
+}
+
+/**
+ * At most a few hundred entries are due at a time, so that live events of the group do not wait behind a long replay.
+ * Throws `StalledError`. With `isDryRun` it only decides.
+ */
+export async function replay(
+  { redis, keys }: { redis: RedisClient; keys: Keys },
+  options: ReplayOptions,
+  {
+    isDryRun,
+    onDecisions = () => {},
+    stalledMs = STALLED_MS,
+  }: {
+    isDryRun: boolean;
+    onDecisions?: (decisions: readonly (readonly [eventId: string, decision: Decision])[]) => void;
+    stalledMs?: number;
+  },
+): Promise<ReplayCounts> {
+  const { group, from, to, isForced, takesDryRuns, replayId } = options;
+  const script = loadScript(redis, 'replay');
+  const skim = makeSkim({ redis, keys });
+  const readers = JSON.stringify(readersByStream());
+  const counts: ReplayCounts = {};
+
+  for (const stream of streamsOf(group)) {
+    for await (const entries of skim(stream, { from, to, count: CHUNK })) {
+      if (!isDryRun) await waitForRoom();
+      const decisions = await decide(stream, entries);
+      for (const decision of decisions) counts[decision] = (counts[decision] ?? 0) + 1;
+      onDecisions(entries.map(({ id }, index) => [makeEventId(stream, id), decisions[index]!] as const));
+    }
+  }
+  return counts;
+
+  async function decide(stream: StreamName, entries: readonly SkimmedEntry[]): Promise<Decision[]> {
+    const flags = [isForced, takesDryRuns, isDryRun].map((flag) => (flag ? 1 : 0));
+    const perEntry = entries.flatMap(({ id, fields }) => [id, fields.key ?? '', fields.replay ?? '']);
+    return (await script(
+      [keys.stream(stream), keys.parked(group), keys.attempts(group), keys.replay(group)],
+      [keys.prefix, group, stream, replayId, ...flags, readers, ...perEntry],
+    )) as Decision[];
+  }
+
+  async function waitForRoom(): Promise<void> {
+    let least = Number.POSITIVE_INFINITY;
+    let movedAt = performance.now();
+    for (;;) {
+      const due = await redis.zcount(keys.parked(group), '-inf', await readRedisTime(redis));
+      if (due < CHUNK) return;
+      if (due < least) {
+        least = due;
+        movedAt = performance.now();
+      }
+      if (performance.now() - movedAt > stalledMs) {
+        throw new StalledError(
+          `Nobody takes what was handed over: does a worker of ${group} run?`,
+          countHandedOver(counts),
+        );
+      }
+      await sleep(WAIT_MS);
+    }
+  }
+}

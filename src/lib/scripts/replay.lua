@@ -1,0 +1,84 @@
+#!lua flags=allow-oom
+-- Decides for entries of one stream whether a group is to have them again, and hands them over by parking them as due now.
+-- The group's cursor stays where it is, and what a worker holds stays with it.
+--
+-- KEYS: stream, parked, attempts, ids of replays
+-- ARGV: key prefix, group, name of the stream, id of the replay, even if processed (1|0), even if a dry run (1|0),
+--       only look (1|0), JSON of the groups that read each stream; then for each entry its id, key and replay field
+-- Returns for each entry
+--   'run' | 'failed' | 'again'   handed over: it got stuck; it stood failed; it is processed, and runs as part of the replay
+--   'processed' | 'replayed'     done, the latter by this replay
+--   'queued'                     undelivered, pending or waiting: left to its owner
+--   'moving'                     its chain is on its way in a later stage
+--   'older'                      a newer entry of its chain stands in the stream
+--   'gone'                       not in the stream any more
+local prefix, group, stream_name, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local is_forced, takes_dry_runs, only_look = ARGV[5] == '1', ARGV[6] == '1', ARGV[7] == '1'
+local readers, now = cjson.decode(ARGV[8]), now_ms()
+local delivered = {}
+
+local function unfinished(name, stream, id)
+  delivered[stream] = delivered[stream] or delivered_by_group(prefix .. stream)
+  return unfinished_in(prefix, name, prefix .. stream, id, delivered[stream][name])
+end
+
+local function is_moving(event_id, ids)
+  for _, other in ipairs(ids) do
+    local stream, id = split_event_id(other)
+    for _, reader in ipairs(readers[stream] or {}) do
+      if other ~= event_id and reader ~= 'alert' and unfinished(reader, stream, id) then return true end
+    end
+  end
+  return false
+end
+
+local function ended_as_dry_run(ids)
+  local newest
+  for _, event_id in ipairs(ids) do
+    local stream, id = split_event_id(event_id)
+    if stream == 'events:synced' and (not newest or is_after(id, newest)) then newest = id end
+  end
+  local entry = newest and redis.call('XRANGE', prefix .. 'events:synced', newest, newest)[1]
+  return entry and string.find(field(entry[2], 'data') or '', '"outcome":"dry_run"', 1, true) ~= nil
+end
+
+local function decide(id, key, own_replay)
+  if unfinished(group, stream_name, id) then return 'queued' end
+  local event_id, ids, state = string.sub(stream_name, #'events:' + 1) .. '-' .. id, {}, nil
+  local progress = redis.call('HGETALL', prefix .. 'progress:' .. key)
+  for i = 1, #progress, 2 do
+    local stream, other = split_event_id(progress[i])
+    if stream then ids[#ids + 1] = progress[i] end
+    if stream == stream_name and group ~= 'alert' and is_after(other, id) then return 'older' end
+    if progress[i] == 'state' then state = progress[i + 1] end
+  end
+  if is_moving(event_id, ids) then return 'moving' end
+  local mark = prefix .. 'idem:processed:' .. key
+  local own_mark = own_replay ~= '' and mark .. ':replay:' .. own_replay or mark
+  -- An alert leaves no mark: what is acknowledged was told.
+  if group == 'alert' or state == 'processed' or redis.call('EXISTS', own_mark) == 1 then
+    if redis.call('EXISTS', mark .. ':replay:' .. replay) == 1 then return 'replayed' end
+    if is_forced or (takes_dry_runs and group ~= 'alert' and ended_as_dry_run(ids)) then return 'again' end
+    return 'processed'
+  end
+  return state == 'failed' and 'failed' or 'run'
+end
+
+local function hand_over(decision, id, key)
+  if #redis.call('XRANGE', KEYS[1], id, id) == 0 then return 'gone' end
+  if only_look then return decision end
+  local event_id = string.sub(stream_name, #'events:' + 1) .. '-' .. id
+  if decision == 'failed' then redis.call('HDEL', prefix .. 'progress:' .. key, 'state') end
+  if decision == 'again' then redis.call('HSET', KEYS[4], event_id, replay) end
+  redis.call('HDEL', KEYS[3], event_id)
+  redis.call('ZADD', KEYS[2], now, event_id)
+  return decision
+end
+
+local decisions = {}
+for i = 9, #ARGV, 3 do
+  local decision = decide(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  local is_due = decision == 'run' or decision == 'failed' or decision == 'again'
+  decisions[#decisions + 1] = is_due and hand_over(decision, ARGV[i], ARGV[i + 1]) or decision
+end
+return decisions

@@ -1,0 +1,70 @@
+#!lua flags=allow-oom
+-- Sets the progress and the marks of one key to what its entries say, unless an entry came meanwhile that the caller has
+-- not read.
+--
+-- KEYS: progress, idem:seen
+-- ARGV: key prefix, fields, the fields and values of the progress, value of idem:seen ('' for none), when it expires (ms),
+--       entry by which the chain stands failed ('' for none), number of its groups, the groups; then for each mark its key
+--       without prefix and when it expires (ms)
+-- Returns 'same', 'restored' or 'behind'
+local prefix, ours, count, at = ARGV[1], {}, tonumber(ARGV[2]), 3
+local function next_arg()
+  at = at + 1
+  return ARGV[at - 1]
+end
+for _ = 1, count / 2 do
+  local name = next_arg()
+  ours[name] = next_arg()
+end
+local seen, seen_until, failing, groups = next_arg(), next_arg(), next_arg(), {}
+for i = 1, tonumber(next_arg()) do groups[i] = next_arg() end
+
+local live, flat = {}, redis.call('HGETALL', KEYS[1])
+for i = 1, #flat, 2 do live[flat[i]] = flat[i + 1] end
+local function is_unread(name)
+  local stream, id = split_event_id(name)
+  if stream then return #redis.call('XRANGE', prefix .. stream, id, id) > 0 end
+  return string.match(name, '^[qh]:') ~= nil
+end
+for name in pairs(live) do
+  if not ours[name] and is_unread(name) then return 'behind' end
+end
+if (tonumber(live.rev) or 0) > (tonumber(ours.rev) or 0) then return 'behind' end
+
+-- A redrive leaves no entry: what stood failed is then with its group again.
+if failing ~= '' then
+  local short, id = split_event_id(failing)
+  local delivered = delivered_by_group(prefix .. short)
+  for _, group in ipairs(groups) do
+    local unfinished = unfinished_in(prefix, group, prefix .. short, id, delivered[group])
+    if unfinished == 'pending' or unfinished == 'waiting' then ours.state = nil end
+  end
+end
+
+local answer = 'same'
+local function is_equal(a, b)
+  for name, value in pairs(a) do
+    if b[name] ~= value then return false end
+  end
+  return true
+end
+if not (is_equal(ours, live) and is_equal(live, ours)) then
+  answer = 'restored'
+  redis.call('DEL', KEYS[1])
+  for name, value in pairs(ours) do redis.call('HSET', KEYS[1], name, value) end
+end
+
+local now = now_ms()
+local function set_mark(mark, value, until_ms)
+  if until_ms <= now then return end
+  local difference = math.abs(redis.call('PEXPIRETIME', mark) - until_ms)
+  if redis.call('GET', mark) == value and difference < 1000 then return end
+  redis.call('SET', mark, value, 'PXAT', string.format('%d', until_ms))
+  answer = 'restored'
+end
+if seen ~= '' then set_mark(KEYS[2], seen, tonumber(seen_until)) end
+while at <= #ARGV do
+  local mark = prefix .. next_arg()
+  set_mark(mark, '1', tonumber(next_arg()))
+end
+return answer

@@ -1,0 +1,68 @@
+#!lua flags=allow-oom
+-- Drops a whole chain with its progress, or nothing: only when every entry of it is old, finished in every group, and
+-- folded. The revisions of a meeting count as one chain, as the first one's progress knows them all.
+--
+-- KEYS[1] progress of the chain
+-- ARGV: key prefix, key, event id asked about, entries before this time are old (ms), the same while a failure stands
+--       open, only look (1|0), JSON of {groups that read each stream, position up to which each stream is folded}
+-- Returns {verdict, entries dropped}
+local prefix, key, asked = ARGV[1], ARGV[2], ARGV[3]
+local plan = cjson.decode(ARGV[7])
+-- Of these no chain is kept: each entry stands for itself.
+local LOOSE = { ['events:health'] = true, ['events:operations'] = true }
+
+local function progress_of(of) return prefix .. 'progress:' .. of end
+
+local function keys_of_unit()
+  local base, revision = string.match(key, '^(readai:meeting_completed:.+):r(%d+)$')
+  local latest = base and tonumber(redis.call('HGET', progress_of(base), 'rev'))
+  local first = latest and latest >= tonumber(revision) and base or key
+  local unit = { first }
+  for n = 2, tonumber(redis.call('HGET', progress_of(first), 'rev')) or 1 do unit[n] = first .. ':r' .. n end
+  return unit
+end
+
+local unit, ids, is_open = keys_of_unit(), {}, false
+for _, of in ipairs(unit) do
+  local progress = redis.call('HGETALL', progress_of(of))
+  for i = 1, #progress, 2 do
+    if split_event_id(progress[i]) then ids[progress[i]] = true end
+    if progress[i] == 'state' and (progress[i + 1] == 'failed' or progress[i + 1] == 'lost') then is_open = true end
+  end
+end
+local asked_stream, asked_id = split_event_id(asked)
+if not ids[asked] then
+  if #redis.call('XRANGE', prefix .. asked_stream, asked_id, asked_id) == 0 then return { 'gone', 0 } end
+  if not LOOSE[asked_stream] then return { 'unknown', 0 } end
+  ids[asked] = true
+end
+
+local delivered = {}
+local function verdict_on(event_id)
+  local short, id = split_event_id(event_id)
+  local stream = prefix .. short
+  local ms = tonumber(string.match(id, '^%d+'))
+  if ms >= tonumber(ARGV[4]) then return 'young' end
+  if is_open and ms >= tonumber(ARGV[5]) then return 'open_failure' end
+  local folded = plan.folded[short]
+  if folded and is_after(id, folded) then return 'unfolded' end
+  delivered[stream] = delivered[stream] or delivered_by_group(stream)
+  for _, group in ipairs(plan.readers[short] or {}) do delivered[stream][group] = delivered[stream][group] or '0-0' end
+  for group, last in pairs(delivered[stream]) do
+    local unfinished = unfinished_in(prefix, group, stream, id, last)
+    if unfinished then return unfinished end
+  end
+end
+
+for event_id in pairs(ids) do
+  local verdict = verdict_on(event_id)
+  if verdict then return { verdict, 0 } end
+end
+if ARGV[6] == '1' then return { 'dropped', 1 } end
+local dropped = 0
+for event_id in pairs(ids) do
+  local stream, id = split_event_id(event_id)
+  dropped = dropped + redis.call('XDEL', prefix .. stream, id)
+end
+for _, of in ipairs(unit) do redis.call('DEL', progress_of(of)) end
+return { 'dropped', dropped }

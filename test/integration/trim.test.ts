@@ -1,0 +1,173 @@
+/** Trimming: what is old and done goes with its whole chain, what is not stays, whatever stands before or behind it. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { STREAMS } from '../../src/lib/events.js';
+import { type TrimReport, trim as trimStreams } from '../../src/lib/trim.js';
+import { projections } from '../../src/projections/index.js';
+import { runGvi } from '../helpers/gvi.js';
+import { type History, startHistory } from '../helpers/history.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+
+const test = suite('trim');
+const RETENTION_MS = 1_000_000;
+
+let server: TestRedis;
+let history: History;
+let prefixes = 0;
+
+test.before(async () => {
+  server = await startRedis();
+});
+test.before.each(async () => {
+  prefixes += 1;
+  history = await startHistory({ redisUrl: server.url, keyPrefix: `{t${prefixes}}:` });
+});
+test.after.each(() => history.stop());
+test.after(() => server.stop());
+
+/** Trims as if so many milliseconds had passed. */
+const trimIn = (ms: number, isDryRun = false): Promise<TrimReport> =>
+  trimStreams({ ...history, projections, retentionMs: RETENTION_MS, now: Date.now() + ms }, { isDryRun });
+const LATER = RETENTION_MS + 60_000;
+const MUCH_LATER = 2 * RETENTION_MS + 60_000;
+
+async function lengths(): Promise<Record<string, number>> {
+  const all = await Promise.all(
+    STREAMS.map(async (stream) => [stream, await history.redis.xlen(history.keys.stream(stream))] as const),
+  );
+  return Object.fromEntries(all.filter(([, length]) => length > 0));
+}
+const exists = async (key: string) => (await history.redis.exists(history.keys.progress(key))) === 1;
+
+test('a chain that is old and done goes with its progress; a second trim finds nothing', async () => {
+  await history.ended(await history.book('a'));
+  await history.ended(await history.book('b', 'flaky'));
+  await history.reject('{');
+  await history.projected();
+  assert.is((await trimIn(LATER, true)).dropped, 7);
+  assert.is((await trimIn(LATER)).dropped, 7);
+  assert.equal(await lengths(), {});
+  assert.is(await exists('calendly:invitee.created:a'), false);
+  assert.is((await trimIn(LATER)).dropped, 0);
+});
+
+test('what is young stays, and so does the whole chain of which a part is young', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  assert.is((await trimIn(0)).dropped, 0);
+  const [[synced]] = (await history.redis.xrange(history.keys.stream('events:synced'), '-', '+')) as unknown as [
+    [string],
+  ];
+  const cutoff = Number(synced!.split('-')[0]);
+  const report = await trimIn(cutoff + RETENTION_MS - Date.now());
+  assert.is(report.dropped, 0);
+  assert.equal(Object.keys(report.kept), ['young']);
+  assert.equal(await lengths(), { 'events:calendly': 1, 'events:enriched': 1, 'events:synced': 1 });
+});
+
+test('a stuck old event stays and keeps nothing behind it', async () => {
+  const stuck = await history.book('a', 'stuck');
+  await waitFor('it to be parked', async () => (await history.statusOf(stuck)) === 'retrying');
+  await history.ended(await history.book('b'));
+  await history.projected();
+  const { dropped, kept } = await trimIn(LATER);
+  assert.equal({ dropped, kept }, { dropped: 3, kept: { waiting: 1 } });
+  assert.equal(await lengths(), { 'events:calendly': 1 });
+  assert.ok(await exists('calendly:invitee.created:a'));
+});
+
+test('what a group has not read, or holds, stays with all that caused it', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  const { redis, keys } = history;
+  const stream = keys.stream('events:enriched');
+  await redis.xgroup('CREATE', stream, 'audit', '0');
+  assert.equal((await trimIn(LATER)).kept, { undelivered: 3 });
+  await redis.xreadgroup('GROUP', 'audit', 'somebody', 'STREAMS', stream, '>');
+  assert.equal((await trimIn(LATER)).kept, { pending: 3 });
+  await redis.xgroup('DESTROY', stream, 'audit');
+  assert.is((await trimIn(LATER)).dropped, 3);
+});
+
+test('an open failure keeps its chain as long again', async () => {
+  await history.ended(await history.book('a', 'refused'), 'failed');
+  assert.equal((await trimIn(LATER)).kept, { open_failure: 3 });
+  assert.equal(await lengths(), { 'events:calendly': 1, 'events:failed': 1, 'events:alerted': 1 });
+  assert.is((await trimIn(MUCH_LATER)).dropped, 3);
+  assert.equal(await lengths(), {});
+});
+
+test('what is not folded into the projections stays', async () => {
+  await history.stop();
+  history = await startHistory({ redisUrl: server.url, keyPrefix: '{unfolded}:', projections: [] });
+  await history.ended(await history.book('a'));
+  assert.equal((await trimIn(LATER)).kept, { unfolded: 3 });
+});
+
+test('the revisions of a meeting go together', async () => {
+  await history.ended(await history.meet('m1', 'A', 'q1'));
+  await history.ended(await history.meet('m1', 'B', 'q2'));
+  await history.projected();
+  const second = 'readai:meeting_completed:m1:r2';
+  await history.redis.zadd(history.keys.parked('crm-sync'), Date.now() + 60_000, await lastEnriched());
+  assert.equal((await trimIn(LATER)).kept, { waiting: 6 });
+  assert.ok(await exists(second));
+  await history.redis.del(history.keys.parked('crm-sync'));
+  assert.is((await trimIn(LATER)).dropped, 6);
+  assert.equal([await exists(second), await exists('readai:meeting_completed:m1')], [false, false]);
+});
+
+async function lastEnriched(): Promise<string> {
+  const [[id]] = (await history.redis.xrevrange(history.keys.stream('events:summarized'), '+', '-')) as unknown as [
+    [string],
+  ];
+  return `summarized-${id}`;
+}
+
+test('an entry of which no progress tells stays', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  await history.redis.del(history.keys.progress('calendly:invitee.created:a'));
+  assert.equal((await trimIn(LATER)).kept, { unknown: 3 });
+});
+
+test('health and operations go by age, health once its alert is out', async () => {
+  const { redis, keys } = history;
+  const data = JSON.stringify({ provider: 'zoho', kind: 'outage', reason: 'r', since: 's' });
+  const fields = ['type', 'provider.paused', 'key', 'health:zoho:s', 'at', 'now', 'v', '1', 'data', data];
+  await redis.xadd(keys.stream('events:health'), '*', ...fields);
+  await redis.xadd(keys.stream('events:operations'), '*', 'type', 'operation.done', 'key', 'o', 'v', '1', 'data', '{}');
+  await waitFor('the alert', async () => (await lengths())['events:alerted'] === 1);
+  assert.is((await trimIn(LATER)).dropped, 3);
+  assert.equal(await lengths(), {});
+});
+
+test('gvi trim counts, asks, drops and records', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  const retentionDays = '0.00001';
+  const settings = {
+    ...{ REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix },
+    ...{ RETENTION_DAYS: retentionDays, IDEMPOTENCY_TTL_DAYS: retentionDays },
+  };
+  await waitFor(
+    'it to be old',
+    async () => (await trimStreams({ ...history, projections, retentionMs: 900 }, { isDryRun: true })).dropped === 3,
+  );
+  const asked = await runGvi(['trim'], settings);
+  assert.is(asked.code, 2);
+  assert.match(asked.stderr, 'Drop 3 entries older than');
+  const counted = await runGvi(['trim', '--dry-run', '--json'], settings);
+  assert.is(JSON.parse(counted.stdout).dropped, 3);
+  assert.is((await lengths())['events:calendly'], 1);
+  const done = await runGvi(['trim', '--yes', '--json'], settings);
+  assert.is(done.code, 0);
+  assert.is(JSON.parse(done.stdout).dropped, 3);
+  const [[, operation]] = (await history.redis.xrange(history.keys.stream('events:operations'), '-', '+')) as [
+    [string, string[]],
+  ];
+  assert.equal(JSON.parse(operation!.at(-1)!), { operation: 'trim', by: 'gvi', count: 3 });
+});
+
+test.run();
