@@ -1,17 +1,23 @@
 /** A worker process: the consumer groups named by `--group`, or all of them. */
+import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { makeAlertState } from '../lib/alert-state.js';
 import { parseWorkerArgs, UsageError } from '../lib/command-line.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
-import { countDryRuns } from '../lib/dry-runs.js';
+import { countDryRuns, dryRunsCommand } from '../lib/dry-runs.js';
 import { type Keys, makeKeys } from '../lib/keys.js';
 import { makeLeadLedger } from '../lib/lead-ledger.js';
 import { makeLogger } from '../lib/logger.js';
+import { makeProviderLimits, type ProviderLimits } from '../lib/provider-limits.js';
 import { makeGemini } from '../lib/providers/gemini/gemini.js';
 import { makeSlack } from '../lib/providers/slack/slack.js';
 import { makeZoho } from '../lib/providers/zoho/crm.js';
 import { makeFieldCache } from '../lib/providers/zoho/field-cache.js';
 import { connectRedis, type RedisClient } from '../lib/redis.js';
+import { watchRedis } from '../lib/redis-watch.js';
+import { startRetention } from '../lib/retention.js';
+import { eventLoopBoundMs, guardEventLoop } from '../lib/runtime/event-loop-guard.js';
+import { within } from '../lib/runtime/within.js';
 import { startWorker } from '../lib/runtime/worker.js';
 import { serveWorker } from '../lib/worker-http.js';
 import { projections } from '../projections/index.js';
@@ -22,6 +28,7 @@ import { makeConsumers } from './index.js';
 const GEMINI_TIMEOUT_MS = 120_000;
 const ZOHO_TIMEOUT_MS = 15_000;
 const SLACK_TIMEOUT_MS = 10_000;
+const RETENTION_END_MS = 700;
 
 async function main(): Promise<void> {
   const { groups, concurrency } = parseWorkerArgs(process.argv.slice(2));
@@ -33,28 +40,35 @@ async function main(): Promise<void> {
   });
   const redis = connectRedis({ url: config.redisUrl, role: 'worker', log });
   const keys = makeKeys(config.keyPrefix);
-  const consumers = makeConsumers(makeDeps(config, redis, log)).filter(({ name }) => groups.includes(name));
-  const worker = await startWorker({ config, redis, keys, consumers, projections, concurrency, log });
-  const serving = config.workerPort === undefined ? undefined : await serveWorker(worker, config.workerPort);
+  const watch = await watchRedis({ redis, keys, config, log });
+  const limits = makeProviderLimits({ redis, keys, owner: makeOwner() });
+  const consumers = makeConsumers(makeDeps(config, redis, limits, log)).filter(({ name }) => groups.includes(name));
+  guardEventLoop(eventLoopBoundMs(config.work.visibilityTimeoutMs));
+  const onDead = () => process.exit(1);
+  const worker = await startWorker({ config, redis, keys, consumers, projections, concurrency, log, onDead });
+  watch.addMetrics(worker.metrics.registry);
+  limits.addMetrics(worker.metrics.registry);
+  if (config.workerPort !== undefined) await serveWorker(worker, config.workerPort);
   log.info({ groups, worker: worker.name, dryRun: config.dryRun, port: config.workerPort }, 'worker runs');
+  const retention = startRetention({ redis, keys, projections, retentionMs: config.retentionMs, log });
   tellWhatIsMissing(config, log);
   if (!config.dryRun) await tellDryRuns(redis, keys, log);
 
-  let isStopping = false;
+  let signals = 0;
   const stop = async (signal: string) => {
-    if (isStopping) process.exit(1);
-    isStopping = true;
-    log.info({ signal }, 'worker stops');
-    await worker.stop();
-    await serving?.stop();
-    redis.disconnect();
-    process.exit(0);
+    signals += 1;
+    if (signals > 2) process.exit(1);
+    log.info({ signal }, signals === 1 ? 'worker stops' : 'worker stops at once');
+    // Redis may be away: nothing but the worker's own bounds is waited for.
+    const trimmed = within(RETENTION_END_MS, retention.stop());
+    await (signals === 1 ? Promise.all([worker.stop(), trimmed]) : worker.stopNow());
+    process.exit(signals === 1 ? 0 : 1);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
 }
 
-function makeDeps(config: Config, redis: RedisClient, log: Logger) {
+function makeDeps(config: Config, redis: RedisClient, { gates }: ProviderLimits, log: Logger) {
   const keys = makeKeys(config.keyPrefix);
   const { zoho: zohoSettings, slack: slackSettings, gemini: geminiSettings } = config;
   const zoho =
@@ -66,10 +80,14 @@ function makeDeps(config: Config, redis: RedisClient, log: Logger) {
           redis,
           keyPrefix: config.keyPrefix,
           timeoutMs: ZOHO_TIMEOUT_MS,
+          gate: gates.zoho,
         });
   return {
     config,
-    gemini: geminiSettings === undefined ? undefined : makeGemini({ ...geminiSettings, timeoutMs: GEMINI_TIMEOUT_MS }),
+    gemini:
+      geminiSettings === undefined
+        ? undefined
+        : makeGemini({ ...geminiSettings, timeoutMs: GEMINI_TIMEOUT_MS, gate: gates.gemini }),
     crm: {
       zoho,
       dryRun: config.dryRun,
@@ -77,7 +95,7 @@ function makeDeps(config: Config, redis: RedisClient, log: Logger) {
       ledger: makeLeadLedger({
         redis,
         keys,
-        owner: `${process.pid}-${Date.now().toString(36)}`,
+        owner: makeOwner(),
         leaseMs: config.work.visibilityTimeoutMs,
       }),
       readLeads: makeReadLeads({ redis, keys }),
@@ -85,11 +103,19 @@ function makeDeps(config: Config, redis: RedisClient, log: Logger) {
       fieldMap: makeFieldMap(zohoSettings.fieldMap),
     },
     alert: {
-      slack: slackSettings === undefined ? undefined : makeSlack({ ...slackSettings, timeoutMs: SLACK_TIMEOUT_MS }),
+      slack:
+        slackSettings === undefined
+          ? undefined
+          : makeSlack({ ...slackSettings, timeoutMs: SLACK_TIMEOUT_MS, gate: gates.slack }),
       internalDomains: config.internalDomains,
       ...makeAlertState({ redis, keys }),
     },
   };
+}
+
+/** Names this process in leases and shares: a process id alone may be another machine's too. */
+function makeOwner(): string {
+  return `${process.pid}-${randomBytes(6).toString('base64url')}`;
 }
 
 function tellWhatIsMissing({ dryRun, zoho, gemini, slack, internalDomains }: Config, log: Logger): void {
@@ -102,8 +128,10 @@ function tellWhatIsMissing({ dryRun, zoho, gemini, slack, internalDomains }: Con
 
 /** What a dry run has ended stays out of the CRM until somebody asks for it. */
 async function tellDryRuns(redis: RedisClient, keys: Keys, log: Logger): Promise<void> {
-  const { count, since } = await countDryRuns({ redis, keys });
-  if (count > 0) log.warn({ events: count, since }, 'events of a dry run are not in the CRM');
+  const { count, since, isMore } = await countDryRuns({ redis, keys });
+  if (count === 0) return;
+  const found = { events: count, ...(isMore ? { isMore } : {}), since, command: dryRunsCommand(since) };
+  log.warn(found, 'events of a dry run are not in the CRM; the command writes them');
 }
 
 main().catch((error: unknown) => {

@@ -17,7 +17,10 @@ export function makeKeys(prefix: string) {
     stream: (stream: StreamName) => `${prefix}${stream}`,
     idemSeen: (key: string) => `${prefix}idem:seen:${key}`,
     idemProcessed: (key: string) => `${prefix}idem:processed:${key}`,
-    /** Hash: `id` of the current try, `state`, content `hash`, and a field for each event id of the chain. */
+    /**
+     * Hash: `id` of the current try, `state`, content `hash`, a field for each event id of the chain, and `replayFailed`:
+     * the entry on which a replay of what was processed has failed.
+     */
     progress: (key: string) => `${prefix}progress:${key}`,
     /** Hash: request ids of duplicates to the revision they repeated; of a meeting's first key. */
     requests: (key: string) => `${prefix}requests:${key}`,
@@ -29,10 +32,22 @@ export function makeKeys(prefix: string) {
     attempts: (group: GroupName) => `${prefix}attempts:${group}`,
     /** Hash: event id to the id of the replay that runs it although its event is processed. */
     replay: (group: GroupName) => `${prefix}replay:${group}`,
+    /** Hash: event id to the crashes that it was started in (`common.lua`); only for entries of workers that died. */
+    strikes: (group: GroupName) => `${prefix}strikes:${group}`,
+    /** Hash: worker to its last heartbeat, Redis time in ms. */
+    alive: (group: GroupName) => `${prefix}alive:${group}`,
+    /** Hash: how far the group was in each stream, for the case that it is destroyed (`common.lua`). */
+    cursors: (group: GroupName) => `${prefix}cursors:${group}`,
+    /** Hash: replays that have not come to the end of their range, by id (JSON). */
+    replays: () => `${prefix}replays`,
+    /** Where the automatic trimming goes on (JSON). */
+    trimCursor: () => `${prefix}trim:cursor`,
     /** Sorted set: event ids that wait for a provider's return, by when they began to wait (ms). */
     waiting: (group: GroupName, provider: Provider) => `${prefix}waiting:${group}:${provider}`,
     /** Hash: a provider's pause, absent while it is up. */
     pause: (provider: Provider) => `${prefix}pause:${provider}`,
+    /** Hash: how much of a provider all workers together may ask, and each one's share. */
+    limit: (provider: Provider) => `${prefix}limit:${provider}`,
     /** Hash of leases on leads: email to `owner|until`. */
     leadLeases: () => `${prefix}lease:leads`,
     lease: (name: string) => `${prefix}lease:${name}`,

@@ -8,7 +8,7 @@ import type { Projection } from '../../src/lib/projector.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { connectRedis } from '../../src/lib/redis.js';
 import { toRecord } from '../../src/lib/runtime/entry.js';
-import { startWorker } from '../../src/lib/runtime/worker.js';
+import { startWorker, type WorkerOptions } from '../../src/lib/runtime/worker.js';
 
 export const shortTimes = {
   VISIBILITY_TIMEOUT_MS: '400',
@@ -27,6 +27,7 @@ export async function startTestWorker(options: {
   concurrency?: number;
   keyPrefix?: string;
   env?: Record<string, string>;
+  bounds?: WorkerOptions['bounds'];
 }) {
   const config = parseConfig({
     REDIS_URL: options.redisUrl,
@@ -39,6 +40,7 @@ export async function startTestWorker(options: {
   const worker = await startWorker({
     ...{ config, redis, keys, consumers: options.consumers, projections: options.projections ?? [] },
     concurrency: options.concurrency,
+    ...(options.bounds === undefined ? {} : { bounds: options.bounds }),
     log: pino({ level: process.env.TEST_LOG ?? 'silent' }),
   });
   return {

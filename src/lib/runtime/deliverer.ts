@@ -2,12 +2,15 @@
  * Hands entries to a consumer and settles what comes of them. It counts the slots: entries are only read while a call is
  * free to take them, and whatever is held here is kept alive until it is settled, lost or handed back.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
 import type { StoredEvent } from '../events.js';
 import type { Entry } from './entry.js';
 import type { RetryPolicy } from './failure.js';
-import type { GroupStore } from './group-store.js';
+import { type Fence, makeFence } from './fence.js';
+import type { GroupStore, Room } from './group-store.js';
+import type { Isolation } from './isolation.js';
 import { makeSettlements, type Prepared, type SettlementOptions } from './settlements.js';
 import type { Settlement, Settler } from './settler.js';
 
@@ -22,13 +25,19 @@ export type DelivererOptions = SettlementOptions & {
   parallelMax: number;
   store: GroupStore;
   settler: Settler;
+  isolation: Isolation;
   policy: WorkPolicy;
+  /** False when the claims on what is held can't be relied on. */
+  isFresh: () => boolean;
   onFree: () => void;
+  onParked: (delayMs: number) => void;
+  /** An entry was let go that is still this worker's: it is to be taken in anew. */
+  onStray: () => void;
 };
 
 export type Deliverer = {
   /** How many entries may be read now. */
-  free: () => number;
+  room: () => Room;
   /** Entries that are held already are passed over. */
   deliver: (entries: readonly Entry[]) => void;
   held: () => readonly Entry[];
@@ -36,58 +45,77 @@ export type Deliverer = {
   takeQueued: () => Entry[];
   /** The claim went to another worker: what is still running for it counts for nothing. */
   drop: (eventId: string) => void;
+  /** The claims can't be relied on: what runs must not go on outside. What it has done already is settled where it may be. */
+  fenceOff: () => void;
   /** Resolves when nothing runs any more. */
   idle: () => Promise<void>;
   /** Ends what runs; nothing of it is settled after this. */
   abort: () => void;
 };
 
-type Held = { entry: Entry; abort: AbortController };
+type Held = { entry: Entry; fence: Fence; isFencedOff: boolean };
 
 type Ready = Prepared & { item: Held };
 
+const RETRY_MS = 100;
+
 export function makeDeliverer(options: DelivererOptions): Deliverer {
-  const { consumer, parallelMax, store, settler, log } = options;
+  const { consumer, parallelMax, store, settler, isolation, isFresh, log } = options;
   const { prepare, toSettlement } = makeSettlements(options);
   const batchMax = isBatch(consumer) ? consumer.batchMax : 1;
   const held = new Map<string, Held>();
   const queue: Held[] = [];
+  const suspects: Held[] = [];
   const whenIdle: (() => void)[] = [];
   let calls = 0;
+  let aloneCalls = 0;
   let isAborted = false;
+  isolation.onFree(() => startAlone());
 
   return {
-    free: () => Math.max(0, (parallelMax - calls) * batchMax - queue.length),
+    room: () => ({
+      free: Math.max(0, (parallelMax - calls) * batchMax - queue.length),
+      alone: isolation.isFree() && suspects.length === 0 ? 1 : 0,
+    }),
 
     deliver(entries) {
       for (const entry of entries) {
         if (held.has(entry.eventId)) continue;
-        const item = { entry, abort: new AbortController() };
+        const item = { entry, fence: makeFence(isFresh), isFencedOff: false };
         held.set(entry.eventId, item);
-        queue.push(item);
+        (entry.verdict === 'suspect' ? suspects : queue).push(item);
       }
       startCalls();
+      startAlone();
     },
 
     held: () => [...held.values()].map(({ entry }) => entry),
 
     takeQueued() {
-      const waiting = queue.splice(0).map(({ entry }) => entry);
+      const waiting = [...queue.splice(0), ...suspects.splice(0)].map(({ entry }) => entry);
       for (const { eventId } of waiting) held.delete(eventId);
       return waiting;
     },
 
     drop(eventId) {
-      held.get(eventId)?.abort.abort();
+      held.get(eventId)?.fence.abort();
       held.delete(eventId);
     },
 
-    idle: () => (calls === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
+    fenceOff() {
+      for (const item of held.values()) {
+        item.isFencedOff = true;
+        item.fence.abort();
+      }
+    },
+
+    idle: () => (calls + aloneCalls === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
 
     abort() {
       isAborted = true;
       queue.length = 0;
-      for (const { abort } of held.values()) abort.abort();
+      suspects.length = 0;
+      for (const { fence } of held.values()) fence.abort();
     },
   };
 
@@ -96,13 +124,41 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
       calls += 1;
       void runCall(queue.splice(0, batchMax)).finally(() => {
         calls -= 1;
-        options.onFree();
-        if (calls === 0) for (const resolve of whenIdle.splice(0)) resolve();
+        tellFree();
       });
     }
   }
 
-  async function runCall(items: Held[]): Promise<void> {
+  /** In a slot of its own, beside the usual ones; of a batch consumer as a batch of one. */
+  function startAlone(): void {
+    if (suspects.length === 0 || isAborted || !isolation.enter()) return;
+    const item = suspects.shift()!;
+    aloneCalls += 1;
+    void runCall([item], () => noteAlone(item)).finally(() => {
+      aloneCalls -= 1;
+      isolation.leave();
+      tellFree();
+    });
+  }
+
+  function tellFree(): void {
+    options.onFree();
+    if (calls + aloneCalls === 0) for (const resolve of whenIdle.splice(0)) resolve();
+  }
+
+  /** Before anything is done: if the worker dies of it, that must be known. */
+  async function noteAlone(item: Held): Promise<boolean> {
+    while (!isAborted && isHeld(item)) {
+      try {
+        return await store.startAlone(item.entry);
+      } catch {
+        await sleep(RETRY_MS);
+      }
+    }
+    return false;
+  }
+
+  async function runCall(items: readonly Held[], begin: () => Promise<boolean> = async () => true): Promise<void> {
     const ready: Ready[] = [];
     const settled: Promise<unknown>[] = [];
     for (const item of items) {
@@ -110,34 +166,30 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
       if ('event' in prepared) ready.push({ item, ...prepared });
       else settled.push(finish(item, prepared.settle));
     }
-    if (ready.length > 0) {
-      const startedAt = performance.now();
-      const outcomes = await handle(ready);
-      const ms = Math.round(performance.now() - startedAt);
-      const done = ready.map((one, index) =>
-        finish(one.item, () => toSettlement(one.item.entry, one, outcomes[index]!, ms)),
-      );
-      settled.push(
-        ...done,
-        tellSettled(
-          ready.map(({ event }) => event),
-          done,
-        ),
-      );
-    }
+    if (ready.length > 0 && isFresh() && (await begin())) settled.push(work(ready));
+    else for (const { item } of ready) letGo(item);
     await Promise.all(settled);
   }
 
-  async function handle(ready: readonly { item: Held; event: StoredEvent }[]): Promise<Outcome[]> {
+  async function work(ready: readonly Ready[]): Promise<void> {
+    const startedAt = performance.now();
+    const outcomes = await handle(ready);
+    const ms = Math.round(performance.now() - startedAt);
+    const done = ready.map((one, index) => finishWith(one, outcomes[index]!, ms));
+    const events = ready.map(({ event }) => event);
+    await Promise.all([...done, tellSettled(events, done)]);
+  }
+
+  async function handle(ready: readonly Ready[]): Promise<Outcome[]> {
     const [first] = ready;
     try {
       if (isBatch(consumer)) {
         const deliveries = ready.map(
           ({ item, event }): Delivery => ({ event, attempt: (item.entry.record?.spent ?? 0) + 1 }),
         );
-        return await consumer.handleBatch(deliveries, contextFor(whenAllLost(ready)));
+        return await consumer.handleBatch(deliveries, contextFor(whenAllLost(ready, isFresh)));
       }
-      return [{ events: await consumer.handle(first!.event, contextFor(first!.item.abort.signal)) }];
+      return [{ events: await consumer.handle(first!.event, contextFor(first!.item.fence.signal)) }];
     } catch (error) {
       return ready.map(() => ({ error }));
     }
@@ -163,16 +215,37 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     });
   }
 
+  /** What failed because it was told to stop has not failed of its own. */
+  async function finishWith({ item, ...prepared }: Ready, outcome: Outcome, ms: number): Promise<boolean> {
+    if ('error' in outcome && (item.isFencedOff || !isFresh())) {
+      letGo(item);
+      return false;
+    }
+    return finish(item, () => toSettlement(item.entry, prepared, outcome, ms));
+  }
+
   /** True when the entry is done, and not only put off. */
   async function finish(item: Held, settle: () => Promise<Settlement>): Promise<boolean> {
     const { entry } = item;
-    if (isAborted || held.get(entry.eventId) !== item) return false;
+    if (isAborted || !isHeld(item)) return false;
     const settlement = await settle();
-    if (isAborted || held.get(entry.eventId) !== item) return false;
+    if (isAborted || !isHeld(item)) return false;
     const isSettled = await settler.settle(entry, settlement);
-    if (held.get(entry.eventId) === item) held.delete(entry.eventId);
+    if (isHeld(item)) held.delete(entry.eventId);
+    if (isSettled && settlement.kind === 'park') options.onParked(settlement.delayMs);
     if (!isSettled) log.warn({ group: consumer.name, event: entry.eventId }, 'claim lost; another worker settles it');
     return isSettled && settlement.kind === 'done';
+  }
+
+  /** At a shutdown it stays held, and is handed back. */
+  function letGo(item: Held): void {
+    if (isAborted || !isHeld(item)) return;
+    held.delete(item.entry.eventId);
+    options.onStray();
+  }
+
+  function isHeld(item: Held): boolean {
+    return held.get(item.entry.eventId) === item;
   }
 }
 
@@ -181,14 +254,14 @@ function isBatch(consumer: Consumer): consumer is AnyBatchConsumer {
 }
 
 /** Lets go of a batch only when no entry of it is ours any more: a lost claim must spoil no neighbour. */
-function whenAllLost(ready: readonly { item: Held }[]): AbortSignal {
-  const abort = new AbortController();
+function whenAllLost(ready: readonly Ready[], isFresh: () => boolean): AbortSignal {
+  const fence = makeFence(isFresh);
   let left = ready.length;
   for (const { item } of ready) {
-    item.abort.signal.addEventListener('abort', () => {
+    item.fence.signal.addEventListener('abort', () => {
       left -= 1;
-      if (left === 0) abort.abort();
+      if (left === 0) fence.abort();
     });
   }
-  return abort.signal;
+  return fence.signal;
 }

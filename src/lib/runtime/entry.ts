@@ -23,8 +23,10 @@ export type Entry = {
   fields: Record<string, string>;
   /** True when the pipeline is done with the event already: acknowledge, do nothing. */
   isDone: boolean;
-  /** How often it was handed out since it was last parked; more than once means that a worker died on it. */
-  deliveries: number;
+  /** In how many crashes of workers it was started. */
+  crashes: number;
+  /** A suspect runs alone, as it may be what crashes them; what is condemned runs no more. */
+  verdict: 'usual' | 'suspect' | 'condemned';
   record: AttemptRecord | undefined;
   /** When this worker got it, Redis time in ms. */
   takenAt: number;
@@ -32,11 +34,12 @@ export type Entry = {
   probes: Provider | undefined;
 };
 
-type FlatEntry = [id: string, flat: string[], done: number, deliveries?: number, record?: string];
+/** As the scripts hand it out. */
+export type FlatEntry = [id: string, flat: string[], done: number, record?: string, strikes?: string];
 
 export function toEntry(
   stream: StreamName,
-  [id, flat, done, deliveries = 1, record = '']: FlatEntry,
+  [id, flat, done, record = '', strikes = '']: FlatEntry,
   takenAt: number,
 ): Entry {
   return {
@@ -45,7 +48,7 @@ export function toEntry(
     eventId: makeEventId(stream, id),
     fields: toRecord(flat),
     isDone: done === 1,
-    deliveries,
+    ...parseStrikes(strikes),
     record: parseRecord(record),
     takenAt,
     probes: undefined,
@@ -56,6 +59,13 @@ export function toRecord(flat: readonly string[]): Record<string, string> {
   const record: Record<string, string> = {};
   for (let i = 0; i < flat.length; i += 2) record[flat[i]!] = flat[i + 1]!;
   return record;
+}
+
+/** `crashes:state`, nothing for most. */
+function parseStrikes(strikes: string): Pick<Entry, 'crashes' | 'verdict'> {
+  const [crashes, state = 'run'] = strikes.split(':');
+  const verdict = state === 'condemned' ? state : state === 'run' ? 'usual' : 'suspect';
+  return { crashes: Number(crashes), verdict };
 }
 
 export function parseRecord(json: string): AttemptRecord | undefined {

@@ -1,5 +1,6 @@
 /** What becomes of a failed attempt: pure, so that every row of it is a test. */
 import { NotYetError, OutageError, type OutageKind, type Provider, RetryableError, TerminalError } from '../errors.js';
+import { isStoreError } from '../redis-errors.js';
 import type { AttemptRecord } from './entry.js';
 
 export type RetryPolicy = {
@@ -39,12 +40,8 @@ export type FailureInput = {
 const RECENT_SUCCESS_MS = 2_000;
 
 const STORE_WAIT_MS = 1_000;
-
-/** As ioredis names it: Redis refused or did not answer, which says nothing of the event. */
-function isStoreError(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return /^(ReplyError|MaxRetriesPerRequestError)$/.test(error.name) || error.message === 'Connection is closed.';
-}
+/** The code of a record that knows of no failure. */
+const NOT_YET = 'not_yet';
 
 /**
  * A provider's failure is an outage when no call for another event has succeeded since; then it burns no attempt. An
@@ -110,11 +107,13 @@ export function backOff(attempt: number, askedMs: number | undefined, random: nu
   return Math.round(askedMs === undefined ? jittered : Math.max(askedMs, jittered));
 }
 
+/** To wait one's turn is no failure: it neither hides one nor begins the time after which an event is given up. */
 function nextRecord({ error, record, now }: FailureInput): AttemptRecord {
-  const { code, message } = describe(error);
+  const hasFailed = record !== undefined && record.code !== NOT_YET;
+  const { code, message } = error instanceof NotYetError && hasFailed ? record : describe(error);
   return {
     spent: record?.spent ?? 0,
-    firstFailureAt: record?.firstFailureAt ?? now,
+    firstFailureAt: hasFailed ? record.firstFailureAt : now,
     ...(record?.doubtAt === undefined ? {} : { doubtAt: record.doubtAt }),
     waitedMs: record?.waitedMs ?? 0,
     parkedAt: now,
@@ -132,7 +131,7 @@ function describe(error: unknown): { code: string; message: string } {
   if (error instanceof RetryableError || error instanceof OutageError || error instanceof TerminalError) {
     return { code: error.code, message: error.message };
   }
-  if (error instanceof NotYetError) return { code: 'not_yet', message: error.message };
+  if (error instanceof NotYetError) return { code: NOT_YET, message: error.message };
   const name = error instanceof Error ? error.name : typeof error;
   return { code: 'unexpected', message: `An unexpected ${name} stopped the work; the log has its stack` };
 }

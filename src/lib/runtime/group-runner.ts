@@ -6,179 +6,202 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import type { Logger } from 'pino';
 import type { Consumer } from '../consumer.js';
 import type { StreamName } from '../event-id.js';
+import { isGroupMissing } from '../redis-errors.js';
+import type { Bell } from './bell.js';
 import { type DelivererOptions, makeDeliverer, type WorkPolicy } from './deliverer.js';
 import type { Entry } from './entry.js';
 import type { GroupStore } from './group-store.js';
+import type { GroupUpkeep } from './group-upkeep.js';
+import { makeHeartbeat } from './heartbeat.js';
 import type { ProviderHealth } from './provider-health.js';
-import { isGroupMissing } from './settler.js';
+import { makeTakeOver } from './take-over.js';
+import { within } from './within.js';
 
 export type GroupRunner = {
   group: string;
+  /** Resolves after the first heartbeat. */
+  start: () => Promise<void>;
   /**
    * Stops reading, hands back what has not started, lets what runs go on for the grace, then aborts it and hands it back.
+   * Ends within a second of the grace, also where Redis does not answer.
    */
   stop: () => Promise<void>;
+  /** Aborts what runs and hands back all that is held, in a moment. */
+  stopNow: () => Promise<void>;
   /** When the read loop last came round, by this process' clock in ms: liveness is this, not an open connection. */
   lastLoopAt: () => number;
+  /** The connection was made anew: replies may be lost. */
+  reconnected: () => void;
 };
 
-/** A blocking read ends by itself after this, so that due retries and dead workers' entries are seen to in time. */
-const BLOCK_MS = 500;
-/** The same while something runs here that may be parked for a short moment. */
-const BLOCK_BUSY_MS = 100;
-const RECLAIM_EVERY_MS = 500;
+/** No wait is longer, so that due retries and dead workers' entries are seen to in time. */
+const REST_MS_MAX = 500;
 const REFRESH_EVERY_MS = 300;
 const TICK_EVERY_MS = 5_000;
-const REAP_EVERY_MS = 60_000;
-const CONSUMER_IDLE_MS = 600_000;
+const SAVE_EVERY_MS = 2_000;
 const ERROR_WAIT_MS = 250;
-const ABORTED_WAIT_MS = 700;
+const HOLD_WAIT_MS = 100;
+const STALE_WAIT_MS = 20;
+/** A shutdown's second after the grace. */
+const ABORTED_WAIT_MS = 300;
+const HAND_BACK_MS = 300;
+const READ_END_MS = 600;
+
+export type Reaping = { everyMs: number; idleMs: number };
 
 export function runGroup(options: {
   store: GroupStore;
-  deliverer: Omit<DelivererOptions, 'onFree' | 'store' | 'health' | 'policy' | 'log'>;
+  upkeep: GroupUpkeep;
+  bell: Bell;
+  deliverer: Omit<
+    DelivererOptions,
+    'onFree' | 'onParked' | 'onStray' | 'isFresh' | 'store' | 'health' | 'policy' | 'log'
+  >;
   health: ProviderHealth;
   policy: WorkPolicy;
+  reaping: Reaping;
   log: Logger;
+  /** Makes the group again where it is missing. */
+  repair: () => Promise<void>;
   /** Told Redis' time whenever it is learnt. */
   onTime: (redisNow: number) => void;
 }): GroupRunner {
-  const { store, health, policy, log, onTime } = options;
+  const { store, upkeep, bell, health, policy, reaping, log, repair } = options;
+  const { consumer } = options.deliverer;
+  const { group } = store;
   const stopping = new AbortController();
   let wake = () => {};
-  const deliverer = makeDeliverer({ ...options.deliverer, store, health, policy, log, onFree: () => wake() });
-  const cursors = new Map<StreamName, string>();
-  const lastRun = { reclaim: 0, refresh: 0, tick: 0, reap: Date.now(), loop: Date.now() };
-  const { consumer } = options.deliverer;
-  let nextDueAt = 0;
-  let turn = 0;
+  const heartbeat = makeHeartbeat({
+    visibilityTimeoutMs: policy.visibilityTimeoutMs,
+    beat: keepHeld,
+    onStale: () => deliverer.fenceOff(),
+    onError: (error) => void mend('heartbeat', error),
+  });
+  const deliverer = makeDeliverer({
+    ...{ ...options.deliverer, store, health, policy, log },
+    ...{ isFresh: heartbeat.isFresh, onStray: () => takeOver.findStrays() },
+    onFree() {
+      wake();
+      if (takeOver.hasSuspects()) bell.wake();
+    },
+    onParked(delayMs) {
+      takeOver.parked(delayMs);
+      bell.wake();
+    },
+  });
+  const takeOver = makeTakeOver({ store, deliverer, log, onTime: options.onTime });
+  const lastRun = { refresh: 0, tick: 0, save: 0, reap: Date.now() };
+  const failing = new Set<string>();
+  let lastLoopAt = Date.now();
+  let reading: Promise<void> = Promise.resolve();
   let mayHaveMore = true;
+  let hasRead = false;
 
-  const loops = Promise.all([repeat('read', readOnce), repeat('keep', keepOnce)]);
-  return { group: store.group, stop, lastLoopAt: () => lastRun.loop };
+  return {
+    group,
+    async start() {
+      await heartbeat.start();
+      reading = read();
+    },
+    stop,
+    async stopNow() {
+      endReading();
+      deliverer.abort();
+      await within(HAND_BACK_MS, handBack(deliverer.held()));
+      heartbeat.stop();
+    },
+    lastLoopAt: () => lastLoopAt,
+    reconnected: () => takeOver.findStrays(),
+  };
 
-  /** A step that fails is tried again after a moment; a missing group is made again. */
-  async function repeat(name: string, step: () => Promise<void>): Promise<void> {
-    let isFailing = false;
+  async function read(): Promise<void> {
     while (!stopping.signal.aborted) {
+      lastLoopAt = Date.now();
       try {
-        await step();
-        isFailing = false;
+        await readOnce();
+        failing.clear();
       } catch (error) {
-        if (isGroupMissing(error)) await store.ensureGroups().catch(() => {});
-        if (!isFailing) log.warn({ err: error, group: store.group }, `${name} failed; trying again`);
-        isFailing = true;
+        await mend('read', error);
         await waitMs(ERROR_WAIT_MS);
       }
     }
   }
 
+  /** What failed is tried again after a moment; a missing group is made again. One line for each time it begins. */
+  async function mend(name: string, error: unknown): Promise<void> {
+    if (stopping.signal.aborted) return;
+    if (isGroupMissing(error)) await repair().catch(() => {});
+    else if (!failing.has(name)) log.warn({ err: error, group }, `${name} failed; trying again`);
+    failing.add(name);
+  }
+
   async function readOnce(): Promise<void> {
-    lastRun.loop = Date.now();
     await maintain();
-    if (deliverer.free() === 0) return slotFree();
-    accept(await takeOver());
-    const free = deliverer.free();
-    if (free === 0) return;
-    if (!mayHaveMore) accept(await store.waitForNew(blockMs()));
-    else mayHaveMore = accept(await takeNew(free));
+    // What would be read now could not be begun with.
+    if (!heartbeat.isFresh()) return waitMs(STALE_WAIT_MS);
+    if (accept(await takeOver.next())) mayHaveMore = true;
+    const room = deliverer.room();
+    if (room.free === 0) return slotFree();
+    if (!mayHaveMore) await bell.wait(store.ends(), restMs());
+    if (stopping.signal.aborted) return;
+    const { entries, next } = await store.takeNew(room);
+    mayHaveMore = accept(entries) || next !== 'end';
+    // From the first on: a group may be destroyed at any time.
+    if (entries.length > 0 && !hasRead) await upkeep.saveCursors(0);
+    hasRead ||= entries.length > 0;
+    if (next === 'hold') await waitMs(HOLD_WAIT_MS);
   }
 
   /** Returns true when there was something, as there may then be more. */
   function accept(entries: readonly Entry[]): boolean {
     if (entries.length === 0) return false;
-    mayHaveMore = true;
     if (stopping.signal.aborted) void handBack(entries);
     else deliverer.deliver(entries);
     return true;
   }
 
-  /** New entries over all streams of the group, beginning with another stream each time so that none starves. */
-  async function takeNew(count: number): Promise<Entry[]> {
-    turn += 1;
-    const entries: Entry[] = [];
-    for (let i = 0; i < store.streams.length && entries.length < count; i += 1) {
-      const stream = store.streams[(turn + i) % store.streams.length]!;
-      entries.push(...(await store.takeNew(stream, count - entries.length)));
-    }
-    return entries;
-  }
-
-  /** Retries that are due and entries of dead workers come before new ones. */
-  async function takeOver(): Promise<Entry[]> {
-    const entries: Entry[] = [];
-    if (Date.now() >= nextDueAt) {
-      const due = await store.takeDue(deliverer.free());
-      onTime(due.now);
-      entries.push(...due.entries);
-      const untilDue = due.nextDueAt === undefined ? BLOCK_MS : due.nextDueAt - due.now;
-      nextDueAt = Date.now() + Math.min(Math.max(untilDue, 5), blockMs());
-    }
-    if (isTime('reclaim', RECLAIM_EVERY_MS)) entries.push(...(await reclaim(deliverer.free() - entries.length)));
-    return entries;
-  }
-
-  /** Walks every stream from where the last walk ended, as one reply may be empty with a cursor that goes on. */
-  async function reclaim(room: number): Promise<Entry[]> {
-    const found: Entry[] = [];
-    for (const stream of store.streams) {
-      let cursor = cursors.get(stream) ?? '0-0';
-      do {
-        const count = room - found.length;
-        if (count <= 0) break;
-        const reply = await store.reclaim(stream, { idleMs: policy.visibilityTimeoutMs, cursor, count });
-        for (const id of reply.vanished)
-          log.error({ group: store.group, stream, id }, 'an entry vanished from under the group');
-        found.push(...reply.entries);
-        cursor = reply.cursor;
-      } while (cursor !== '0-0');
-      cursors.set(stream, cursor);
-    }
-    if (found.length > 0)
-      log.info({ group: store.group, entries: found.length }, 'took over entries of another worker');
-    return found;
-  }
-
   async function maintain(): Promise<void> {
-    if (isTime('refresh', REFRESH_EVERY_MS)) await health.refresh();
+    await health.refresh(REFRESH_EVERY_MS);
     if (consumer.tick !== undefined && isTime('tick', TICK_EVERY_MS)) void tick(consumer.tick);
-    if (isTime('reap', REAP_EVERY_MS)) await store.removeIdleConsumers(CONSUMER_IDLE_MS);
+    if (isTime('save', SAVE_EVERY_MS)) await upkeep.saveCursors(SAVE_EVERY_MS);
+    if (isTime('reap', reaping.everyMs)) await upkeep.removeDeadConsumers(reaping.idleMs);
   }
 
   async function tick(run: NonNullable<Consumer['tick']>): Promise<void> {
     try {
-      if (!(await store.leaseTick(TICK_EVERY_MS))) return;
+      if (!(await upkeep.leaseTick(TICK_EVERY_MS))) return;
       await run({ log, now: () => new Date(options.deliverer.now()), signal: stopping.signal });
     } catch (error) {
-      if (!stopping.signal.aborted) log.warn({ err: error, group: store.group }, 'tick failed');
+      if (!stopping.signal.aborted) log.warn({ err: error, group }, 'tick failed');
     }
-  }
-
-  async function keepOnce(): Promise<void> {
-    await waitMs(policy.visibilityTimeoutMs / 3);
-    await keepHeld();
   }
 
   async function keepHeld(): Promise<void> {
-    for (const [stream, entries] of byStream(deliverer.held())) {
-      const lost = new Set(
-        await store.keep(
-          stream,
-          entries.map(({ id }) => id),
-        ),
-      );
-      for (const entry of entries) {
-        // Between the look and the answer it may have been settled, which is no loss.
-        if (lost.has(entry.id) && deliverer.held().includes(entry)) deliverer.drop(entry.eventId);
-      }
+    const held = deliverer.held();
+    const idsByStream = new Map([...byStream(held)].map(([stream, entries]) => [stream, entries.map(({ id }) => id)]));
+    const notOwned = await store.keep(idsByStream);
+    // Before the answer it may have been settled, which is no loss; that is known here a turn later.
+    await nextTurn();
+    const unclaimed = stillHeld(held, notOwned);
+    if (unclaimed.length === 0) return;
+    const lost = await store.restoreClaims(unclaimed.map(({ eventId }) => eventId));
+    for (const { eventId } of stillHeld(held, lost)) {
+      log.warn({ group, event: eventId }, 'claim lost; letting go');
+      deliverer.drop(eventId);
     }
   }
 
-  function blockMs(): number {
-    return deliverer.held().length > 0 ? BLOCK_BUSY_MS : BLOCK_MS;
+  function stillHeld(entries: readonly Entry[], eventIds: readonly string[]): Entry[] {
+    if (eventIds.length === 0) return [];
+    const [wanted, now] = [new Set(eventIds), new Set(deliverer.held())];
+    return entries.filter((entry) => wanted.has(entry.eventId) && now.has(entry));
   }
 
-  function isTime(name: 'reclaim' | 'refresh' | 'reap' | 'tick', everyMs: number): boolean {
+  function restMs(): number {
+    return Math.min(takeOver.restMs(), REST_MS_MAX);
+  }
+
+  function isTime(name: keyof typeof lastRun, everyMs: number): boolean {
     if (Date.now() - lastRun[name] < everyMs) return false;
     lastRun[name] = Date.now();
     return true;
@@ -189,7 +212,7 @@ export function runGroup(options: {
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       wake = resolve;
-      timer = setTimeout(resolve, BLOCK_MS);
+      timer = setTimeout(resolve, REST_MS_MAX);
     });
     clearTimeout(timer);
     await nextTurn();
@@ -199,27 +222,33 @@ export function runGroup(options: {
     await sleep(ms, undefined, { signal: stopping.signal }).catch(() => {});
   }
 
-  async function stop(): Promise<void> {
+  function endReading(): void {
     stopping.abort();
+    bell.close();
     wake();
-    const keeping = setInterval(() => void keepHeld().catch(() => {}), policy.visibilityTimeoutMs / 3);
-    await Promise.all([loops, handBack(deliverer.takeQueued())]);
-    await Promise.race([deliverer.idle(), sleep(policy.shutdownGraceMs)]);
+  }
+
+  async function stop(): Promise<void> {
+    endReading();
+    const ended = Promise.all([within(READ_END_MS, reading), within(READ_END_MS, handBack(deliverer.takeQueued()))]);
+    await within(policy.shutdownGraceMs, deliverer.idle());
+    await ended;
     deliverer.abort();
-    await Promise.race([deliverer.idle(), sleep(ABORTED_WAIT_MS)]);
-    clearInterval(keeping);
-    await handBack(deliverer.held());
+    await within(ABORTED_WAIT_MS, deliverer.idle());
+    heartbeat.stop();
+    await within(HAND_BACK_MS, handBack(deliverer.held()));
   }
 
   async function handBack(entries: readonly Entry[]): Promise<void> {
-    for (const [stream, items] of byStream(entries)) {
-      await store
+    const parts = [...byStream(entries)].map(([stream, items]) =>
+      store
         .handBack(
           stream,
           items.map(({ id }) => id),
         )
-        .catch((error) => log.warn({ err: error, stream }, 'could not hand back'));
-    }
+        .catch((error) => log.warn({ err: error, stream }, 'could not hand back')),
+    );
+    await Promise.all(parts);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * What one consumer group asks of Redis. Each verb is one round trip; every write is safe to send twice and only touches
- * entries that this consumer still owns.
+ * What one consumer group asks of Redis for its entries. Each verb is one round trip; every write is safe to send twice and
+ * only touches entries that this consumer still owns.
  */
 import type { Provider } from '../errors.js';
 import { compareStreamIds, parseEventId, type StreamName } from '../event-id.js';
@@ -8,139 +8,145 @@ import { type GroupName, streamsOf } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
-import { type Entry, parseRecord, toEntry, toRecord } from './entry.js';
+import { type Entry, type FlatEntry, toEntry, toRecord } from './entry.js';
 
 /** The providers in the order in which the scripts are told of them. */
 const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 
+/** How many entries may be handed out: to the usual slots, and to the one for suspects. */
+export type Room = { free: number; alone: number };
+
+/** `entries` may be empty where there is more to be looked at (`again`), or where that must wait a moment (`hold`). */
+export type Taken = { entries: Entry[]; next: 'again' | 'hold' | 'end' };
 export type Due = { now: number; nextDueAt: number | undefined; entries: Entry[] };
+export type Found = { entries: Entry[]; vanished: string[]; left: number };
 
 export type GroupStore = ReturnType<typeof makeGroupStore>;
 
-type FlatEntries = Parameters<typeof toEntry>[1][];
-
-export function makeGroupStore(options: {
+export type GroupStoreOptions = {
   redis: RedisClient;
-  /** Used for blocking reads alone. */
-  blocking: RedisClient;
   keys: Keys;
   group: GroupName;
   consumer: string;
   /** Redis time in ms. */
   now: () => number;
-}) {
-  const { redis, blocking, keys, group, consumer } = options;
+  visibilityTimeoutMs: number;
+  /** Crashes after which an entry that crashed its worker alone may be condemned. */
+  crashesMax: number;
+};
+
+export function makeGroupStore(options: GroupStoreOptions) {
+  const { redis, keys, group, consumer, now, visibilityTimeoutMs, crashesMax } = options;
   const streams = streamsOf(group);
   const reportsLoss = group === 'alert' ? 0 : 1;
-  const take = loadScript(redis, 'take');
-  const takeDueScript = loadScript(redis, 'take-due');
-  const reclaimScript = loadScript(redis, 'reclaim');
-  const keepScript = loadScript(redis, 'keep');
-  const handBackScript = loadScript(redis, 'hand-back');
-  const removeConsumerScript = loadScript(redis, 'remove-consumer');
+  const scripts = {
+    take: loadScript(redis, 'take'),
+    takeDue: loadScript(redis, 'take-due'),
+    reclaim: loadScript(redis, 'reclaim'),
+    adopt: loadScript(redis, 'adopt'),
+    keep: loadScript(redis, 'keep'),
+    restoreClaims: loadScript(redis, 'restore-claims'),
+    startAlone: loadScript(redis, 'start-alone'),
+    handBack: loadScript(redis, 'hand-back'),
+  };
+  const working = [keys.attempts(group), keys.strikes(group)];
+  /** Up to where each stream was read: a cursor behind it was moved. Where it is not known it is looked up. */
+  const known = new Map<StreamName, string>();
+  /** Where the group was when it was last found with nothing new. */
+  const ends = new Map<StreamName, string>(streams.map((stream) => [stream, '0-0']));
+  let turn = 0;
 
   return {
     group,
     streams,
 
-    /** Creates the group at the start of its streams where it is missing: `$` would skip what came before. */
-    async ensureGroups(): Promise<void> {
-      for (const stream of streams) {
-        await redis.xgroup('CREATE', keys.stream(stream), group, '0', 'MKSTREAM').catch((error: Error) => {
-          if (!error.message.startsWith('BUSYGROUP')) throw error;
-        });
-      }
-    },
-
-    /** New entries of one stream, at most `count`, at once. */
-    async takeNew(stream: StreamName, count: number): Promise<Entry[]> {
-      const flat = (await take([keys.stream(stream)], [group, consumer, count, keys.prefix])) as FlatEntries;
-      return flat.map((entry) => toEntry(stream, entry, options.now()));
-    },
-
-    /** Waits until a new entry comes, at most `blockMs`; one entry of each stream at the most. */
-    async waitForNew(blockMs: number): Promise<Entry[]> {
-      const names = streams.map((stream) => keys.stream(stream));
-      const reply = (await blocking.xreadgroup(
-        ...([
-          'GROUP',
-          group,
-          consumer,
-          'COUNT',
-          1,
-          'BLOCK',
-          blockMs,
-          'STREAMS',
-          ...names,
-          ...names.map(() => '>'),
-        ] as unknown as Parameters<typeof blocking.xreadgroup>),
-      )) as [string, [string, string[]][]][] | null;
-      const entries = (reply ?? []).flatMap(([name, items]) => {
-        const stream = streams[names.indexOf(name)]!;
-        return items.map(([id, flat]) => toEntry(stream, [id, flat, 0], options.now()));
+    /** New entries over all streams, beginning with another stream each time so that none starves. */
+    async takeNew({ free, alone }: Room): Promise<Taken> {
+      turn += 1;
+      const rotated = streams.map((_, index) => streams[(turn + index) % streams.length]!);
+      const reply = (await scripts.take(
+        [keys.cursors(group), ...working, ...rotated.map((stream) => keys.stream(stream))],
+        [group, consumer, free, keys.prefix, alone, ...rotated.flatMap((name) => [name, known.get(name) ?? ''])],
+      )) as string | [number, FlatEntry][];
+      if (typeof reply === 'string') return { entries: [], next: readNext(rotated, reply) };
+      const entries = reply.map(([place, flat]) => {
+        noteRead(rotated[place]!, flat);
+        return toEntry(rotated[place]!, flat, now());
       });
-      await markDone(entries);
-      return entries;
+      return { entries, next: 'again' };
     },
+
+    /** From where on an entry is new to the group, for each stream, as last found by `takeNew`. */
+    ends: (): ReadonlyMap<StreamName, string> => ends,
 
     /** Parked entries that are due, and waiting ones whose provider is up or is to be probed. */
-    async takeDue(limit: number): Promise<Due> {
+    async takeDue({ free, alone }: Room): Promise<Due> {
       const providerKeys = PROVIDERS.flatMap((provider) => [keys.pause(provider), keys.waiting(group, provider)]);
-      const [now, nextDue, taken] = (await takeDueScript(
-        [keys.parked(group), keys.attempts(group), ...providerKeys],
-        [group, consumer, limit, keys.prefix, reportsLoss, ...PROVIDERS],
-      )) as [number, number, [string, string[], number, string, string][]];
-      const entries = taken.map(([eventId, flat, done, record, probes]) => {
+      const [redisNow, nextDue, taken] = (await scripts.takeDue(
+        [keys.parked(group), ...working, keys.cursors(group), ...providerKeys],
+        [group, consumer, free, keys.prefix, reportsLoss, alone, ...PROVIDERS],
+      )) as [number, number, [string, string[], number, string, string, string][]];
+      const entries = taken.map(([eventId, flat, done, record, strikes, probes]) => {
         const ref = parseEventId(eventId)!;
         return {
-          ...toEntry(ref.stream, [ref.id, flat, done, 1, record], now),
+          ...toEntry(ref.stream, [ref.id, flat, done, record, strikes], redisNow),
           probes: (probes || undefined) as Provider | undefined,
         };
       });
-      return { now, nextDueAt: nextDue < 0 ? undefined : nextDue, entries };
+      return { now: redisNow, nextDueAt: nextDue < 0 ? undefined : nextDue, entries };
     },
 
-    /** Entries idle for `idleMs`, from `cursor` on; `0-0` as the next cursor means that the end was reached. */
-    async reclaim(stream: StreamName, { idleMs, cursor, count }: { idleMs: number; cursor: string; count: number }) {
-      const short = stream.slice('events:'.length);
-      const [next, flat, vanished] = (await reclaimScript(
-        [keys.stream(stream), keys.attempts(group)],
-        [group, consumer, idleMs, cursor, count, keys.prefix, reportsLoss, short],
-      )) as [string, FlatEntries, string[]];
-      return { cursor: next, entries: flat.map((entry) => toEntry(stream, entry, options.now())), vanished };
+    /** Entries that nobody keeps alive, from `cursor` on; `0-0` as the next cursor means that the end was reached. */
+    async reclaim(stream: StreamName, cursor: string, { free, alone }: Room): Promise<Found & { cursor: string }> {
+      const [next, flat, [vanished, left]] = (await scripts.reclaim(
+        [keys.stream(stream), keys.attempts(group), keys.alive(group), keys.strikes(group)],
+        [
+          ...[group, consumer, visibilityTimeoutMs, cursor, free, keys.prefix],
+          ...[reportsLoss, shortOf(stream), alone, crashesMax],
+        ],
+      )) as [string, FlatEntry[], [string[], number]];
+      return { cursor: next, entries: flat.map((entry) => toEntry(stream, entry, now())), vanished, left };
     },
 
-    /** Resets the idle time of what this consumer holds. Returns the ids whose claim is lost. */
-    async keep(stream: StreamName, ids: readonly string[]): Promise<string[]> {
-      return (await keepScript([keys.stream(stream)], [group, consumer, ...sorted(ids)])) as string[];
+    /** What is pending to this consumer but for `held`: the reply that handed it out was lost. */
+    async adopt(stream: StreamName, held: readonly string[], { free, alone }: Room): Promise<Found> {
+      const [flat, vanished, left] = (await scripts.adopt(
+        [keys.stream(stream), ...working],
+        [group, consumer, free, keys.prefix, reportsLoss, shortOf(stream), alone, ...held],
+      )) as [FlatEntry[], string[], number];
+      return { entries: flat.map((entry) => toEntry(stream, entry, now())), vanished, left };
+    },
+
+    /** Says that this consumer lives, and keeps its claims. Returns the event ids that it has no claim on. */
+    async keep(held: ReadonlyMap<StreamName, readonly string[]>): Promise<string[]> {
+      const perStream = streams.flatMap((stream) => {
+        const ids = sorted(held.get(stream) ?? []);
+        return [shortOf(stream), ids.length, ...ids];
+      });
+      return (await scripts.keep(
+        [keys.alive(group), keys.strikes(group), ...streams.map((stream) => keys.stream(stream))],
+        [group, consumer, visibilityTimeoutMs, ...perStream],
+      )) as string[];
+    },
+
+    /** Claims anew what nobody has a claim on. Returns the event ids for which that could not be. */
+    async restoreClaims(eventIds: readonly string[]): Promise<string[]> {
+      return (await scripts.restoreClaims(
+        [keys.attempts(group)],
+        [group, consumer, keys.prefix, ...eventIds],
+      )) as string[];
+    },
+
+    /** Notes that a suspect begins to run. False when its claim is lost. */
+    async startAlone({ stream, id, eventId }: Entry): Promise<boolean> {
+      return (
+        (await scripts.startAlone([keys.stream(stream), keys.strikes(group)], [group, consumer, id, eventId])) === 1
+      );
     },
 
     /** Gives entries to whoever reclaims next, without counting the delivery. */
     async handBack(stream: StreamName, ids: readonly string[]): Promise<number> {
-      return (await handBackScript([keys.stream(stream)], [group, consumer, ...sorted(ids)])) as number;
-    },
-
-    /** True for one worker in each span of time. */
-    async leaseTick(ms: number): Promise<boolean> {
-      return (await redis.set(keys.lease(`tick:${group}`), consumer, 'PX', ms, 'NX')) === 'OK';
-    },
-
-    /** Takes this consumer out of the group where it holds nothing. */
-    async leave(): Promise<void> {
-      for (const stream of streams) await removeConsumerScript([keys.stream(stream)], [group, consumer]);
-    },
-
-    /** Removes consumers of dead workers that hold nothing any more. */
-    async removeIdleConsumers(idleMs: number): Promise<void> {
-      for (const stream of streams) {
-        const consumers = (await redis.xinfo('CONSUMERS', keys.stream(stream), group)) as (string | number)[][];
-        for (const info of consumers) {
-          const { name, pending, idle } = toRecord(info.map(String));
-          if (name !== undefined && name !== consumer && pending === '0' && Number(idle) > idleMs) {
-            await removeConsumerScript([keys.stream(stream)], [group, name]);
-          }
-        }
-      }
+      return (await scripts.handBack([keys.stream(stream)], [group, consumer, ...sorted(ids)])) as number;
     },
 
     async readEntry(
@@ -151,18 +157,24 @@ export function makeGroupStore(options: {
       const [found] = await redis.xrange(keys.stream(ref.stream), ref.id, ref.id);
       return found === undefined ? undefined : { ...ref, fields: toRecord(found[1]) };
     },
-
-    async readRecord(eventId: string) {
-      return parseRecord((await redis.hget(keys.attempts(group), eventId)) ?? '');
-    },
   };
 
-  async function markDone(entries: Entry[]): Promise<void> {
-    if (entries.length === 0) return;
-    const marks = await redis.mget(entries.map(({ fields }) => markKey(keys, fields)));
-    entries.forEach((entry, index) => {
-      entry.isDone = marks[index] !== null;
+  /** An entry that was looked at one by one says that the cursor is behind: what was known of it counts no more. */
+  function noteRead(stream: StreamName, [id, , , record]: FlatEntry): void {
+    if (record === undefined) known.set(stream, id);
+    else known.delete(stream);
+  }
+
+  function readNext(rotated: readonly StreamName[], reply: string): Taken['next'] {
+    if (reply === 'again' || reply === 'hold') {
+      known.clear();
+      return reply;
+    }
+    reply.split(' ').forEach((id, index) => {
+      ends.set(rotated[index]!, id);
+      known.set(rotated[index]!, id);
     });
+    return 'end';
   }
 }
 
@@ -170,6 +182,10 @@ export function makeGroupStore(options: {
 export function markKey(keys: Keys, fields: Readonly<Record<string, string>>): string {
   const mark = keys.idemProcessed(fields.key ?? '');
   return fields.replay === undefined ? mark : `${mark}:replay:${fields.replay}`;
+}
+
+function shortOf(stream: StreamName): string {
+  return stream.slice('events:'.length);
 }
 
 function sorted(ids: readonly string[]): string[] {

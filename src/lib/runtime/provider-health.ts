@@ -12,8 +12,8 @@ export type Pause = { provider: Provider; kind: OutageKind; reason: string; sinc
 
 export type ProviderHealth = {
   isPaused: (provider: Provider) => boolean;
-  /** Asks Redis which providers are paused; at most `FRESH_MS` old answers serve `isPaused`. */
-  refresh: () => Promise<void>;
+  /** Asks Redis which providers are paused, unless that was done less than `maxAgeMs` ago. */
+  refresh: (maxAgeMs: number) => Promise<void>;
   pause: (pause: {
     provider: Provider;
     kind: OutageKind;
@@ -48,12 +48,19 @@ export function makeProviderHealth(options: {
   const paused = new Set<Provider>();
   const probeMs = new Map<Provider, number>();
   const toldAt = new Map<Provider, number>();
+  let refreshedAt = Number.NEGATIVE_INFINITY;
 
   return {
     isPaused: (provider) => paused.has(provider),
 
-    async refresh() {
-      const found = await Promise.all(PROVIDERS.map((provider) => redis.exists(keys.pause(provider))));
+    async refresh(maxAgeMs) {
+      const now = performance.now();
+      if (now - refreshedAt < maxAgeMs) return;
+      refreshedAt = now;
+      const pauses = PROVIDERS.map((provider) => keys.pause(provider));
+      // As a rule none is, which one look tells.
+      const none = (await redis.exists(...pauses)) === 0;
+      const found = none ? [] : await Promise.all(pauses.map((pause) => redis.exists(pause)));
       PROVIDERS.forEach((provider, index) => {
         if (found[index] === 1) paused.add(provider);
         else paused.delete(provider);

@@ -39,10 +39,7 @@ export function makeSettlements(options: SettlementOptions) {
   /** What can be settled without the consumer is; all else is decoded. */
   function prepare(entry: Entry): Prepared | { settle: () => Promise<Settlement> } {
     if (entry.isDone && consumer.name !== 'alert') return { settle: async () => ({ kind: 'ack' }) };
-    if (entry.deliveries > policy.attemptsMax) {
-      const message = `A worker died ${entry.deliveries - 1} times while it worked on this event`;
-      return { settle: async () => failure(entry, 'worker_crashed', message, entry.deliveries - 1) };
-    }
+    if (entry.verdict === 'condemned') return { settle: async () => crashed(entry) };
     try {
       const event = decodeEntry(entry.stream, entry.id, entry.fields);
       if (!consumer.on.includes(event.type)) return { settle: async () => ({ kind: 'ack' }) };
@@ -135,6 +132,15 @@ export function makeSettlements(options: SettlementOptions) {
         return waitFor(paused, decision.record);
       }
     }
+  }
+
+  function crashed(entry: Entry): Settlement {
+    const { crashes } = entry;
+    const facts = { group: consumer.name, event: entry.eventId, key: entry.fields.key };
+    log.error({ ...facts, code: 'worker_crashed', attempts: crashes }, 'failed for good');
+    metrics.settled(consumer.name, 'failed', 0);
+    const message = `${crashes} times a worker died while it worked on this event, in the end while the event ran alone`;
+    return failure(entry, 'worker_crashed', message, crashes);
   }
 
   function waitFor(provider: Provider, record: AttemptRecord): Settlement {

@@ -8,6 +8,7 @@ import { compareStreamIds, type StreamName } from '../event-id.js';
 import type { GroupName } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
+import { isGroupMissing } from '../redis-errors.js';
 import { loadScript } from '../scripts.js';
 import type { AttemptRecord, Entry } from './entry.js';
 
@@ -21,7 +22,7 @@ export type Settlement =
 type Job = { entry: Entry; settlement: Settlement; resolve: (settled: boolean) => void };
 
 export type Settler = {
-  /** Resolves to false when the claim was lost: then nothing was written. Waits out a Redis that is away. */
+  /** Resolves to false when another has the claim: then nothing was written. Waits out a Redis that is away. */
   settle: (entry: Entry, settlement: Settlement) => Promise<boolean>;
 };
 
@@ -34,10 +35,12 @@ export function makeSettler(options: {
   group: GroupName;
   consumer: string;
   log: Logger;
+  /** Makes the group again: what is held may then still be settled. */
+  repair: () => Promise<void>;
   /** Aborted when the worker ends for good: what could not be settled by then is left to a reclaim. */
   signal: AbortSignal;
 }): Settler {
-  const { redis, keys, group, consumer, log, signal } = options;
+  const { redis, keys, group, consumer, log, repair, signal } = options;
   const script = loadScript(redis, 'settle');
   const queues = new Map<StreamName, Job[]>();
   const busy = new Set<StreamName>();
@@ -61,7 +64,7 @@ export function makeSettler(options: {
       for (let jobs = nextJobs(stream); jobs.length > 0; jobs = nextJobs(stream)) {
         const settled = await sendUntilAnswered(stream, jobs);
         jobs.forEach((job, index) => {
-          job.resolve(settled[index] === 1);
+          job.resolve(settled[index] !== 0);
         });
       }
     } finally {
@@ -77,12 +80,16 @@ export function makeSettler(options: {
   /** The work is done, so its outcome is kept until Redis takes it: a lost outcome would be work done twice. */
   async function sendUntilAnswered(stream: StreamName, jobs: Job[]): Promise<number[]> {
     const { keyList, args } = encodeJobs(stream, jobs);
+    let isTold = false;
     while (!signal.aborted) {
       try {
         return (await script(keyList, args)) as number[];
       } catch (error) {
-        if (isGroupMissing(error)) break;
-        log.error({ err: error, group, stream, entries: jobs.length }, 'could not settle; trying again');
+        if (isGroupMissing(error)) await repair().catch(() => {});
+        else if (!isTold) {
+          log.error({ err: error, group, stream, entries: jobs.length }, 'could not settle; trying again');
+          isTold = true;
+        }
         await sleep(RETRY_MS);
       }
     }
@@ -104,13 +111,8 @@ export function makeSettler(options: {
   }
 }
 
-/** Redis was emptied or the group removed: there is no claim left to settle. */
-export function isGroupMissing(error: unknown): boolean {
-  return error instanceof Error && /NOGROUP|UNBLOCKED/.test(error.message);
-}
-
 function encodeJob(keys: Keys, { entry, settlement }: Job, placeOf: (key: string) => string): string[] {
-  const isRemembered = entry.record !== undefined || entry.fields.replay !== undefined;
+  const isRemembered = entry.record !== undefined || entry.crashes > 0 || entry.fields.replay !== undefined;
   const head = [
     ...[entry.id, entry.eventId, settlement.kind, isRemembered ? '1' : '0'],
     placeOf(keys.progress(entry.fields.key ?? `lost:${entry.eventId}`)),

@@ -2,33 +2,36 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
+import { Counter } from 'prom-client';
 import type { Config } from '../config.js';
 import type { Consumer } from '../consumer.js';
 import type { Keys } from '../keys.js';
 import { makeWorkerMetrics, type WorkerMetrics } from '../metrics.js';
 import { type Projection, startProjector } from '../projector.js';
 import { connectRedis, type RedisClient } from '../redis.js';
-import type { DelivererOptions, WorkPolicy } from './deliverer.js';
-import { type GroupRunner, runGroup } from './group-runner.js';
+import { type Bell, makeBell } from './bell.js';
+import type { WorkPolicy } from './deliverer.js';
+import { type GroupRunner, type Reaping, runGroup } from './group-runner.js';
 import { makeGroupStore } from './group-store.js';
+import { type GroupUpkeep, makeGroupUpkeep } from './group-upkeep.js';
+import { makeIsolation } from './isolation.js';
+import { type LoopBounds, watchLoops } from './loop-watchdog.js';
 import { makeProviderHealth } from './provider-health.js';
 import { makeSettler } from './settler.js';
+import { within } from './within.js';
 
 export type Worker = {
   name: string;
   metrics: WorkerMetrics;
   /** False once a read loop has not come round for long: ready but dead. */
   isAlive: () => boolean;
-  /** Resolves when everything is settled or handed back and the connections are closed. */
+  /** Resolves when everything is settled or handed back and the connections are closed; within a second of the grace. */
   stop: () => Promise<void>;
+  /** Hands back all that is held, if Redis takes it in a moment, and settles nothing more. */
+  stopNow: () => Promise<void>;
 };
 
-/** Calls at once for a consumer that takes one event at a time, and for one that takes batches. */
-const PARALLEL_SINGLE = 32;
-const PARALLEL_BATCH = 2;
-const LOOP_DEAD_MS = 15_000;
-
-export async function startWorker(options: {
+export type WorkerOptions = {
   config: Config;
   redis: RedisClient;
   keys: Keys;
@@ -37,54 +40,130 @@ export async function startWorker(options: {
   /** Overrides how many calls run at once in each group. */
   concurrency: number | undefined;
   log: Logger;
-}): Promise<Worker> {
-  const { config, redis, keys, log } = options;
+  /** The read loop is dead and nothing has helped: the process is to end. */
+  onDead?: () => void;
+  /** For tests. */
+  bounds?: Partial<LoopBounds & { reaping: Reaping }>;
+};
+
+/** Calls at once for a consumer that takes one event at a time, and for one that takes batches. */
+const PARALLEL_SINGLE = 32;
+const PARALLEL_BATCH = 2;
+const LOOP_DEAD_MS = 15_000;
+const LOOP_BOUNDS: LoopBounds = { reconnectMs: 8_000, endMs: 20_000 };
+/** A dead worker's consumer goes when it holds nothing, after so many visibility timeouts. */
+const REAP_AFTER_TIMEOUTS = 5;
+const REAP_MS_MIN = 5_000;
+const PROJECTOR_END_MS = 700;
+const LEAVE_MS = 200;
+
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const { config, redis, keys, log, bounds = {} } = options;
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
   const metrics = makeWorkerMetrics();
+  const repairs = countRepairs(metrics);
   const ending = new AbortController();
+  const isolation = makeIsolation();
+  const { visibilityTimeoutMs, attemptsMax, retryBaseMs } = config.work;
   const policy: WorkPolicy = { ...config.work, idempotencyTtlS: config.idempotencyTtlS };
-  const health = makeProviderHealth({
-    redis,
-    keys,
-    probeBaseMs: Math.max(200, Math.min(config.work.retryBaseMs, 2_000)),
-    log,
-  });
+  const health = makeProviderHealth({ redis, keys, probeBaseMs: Math.max(200, Math.min(retryBaseMs, 2_000)), log });
+  const reapMs = Math.max(REAP_AFTER_TIMEOUTS * visibilityTimeoutMs, REAP_MS_MIN);
   let clockOffsetMs = 0;
   const now = () => Date.now() + clockOffsetMs;
+  const onTime = (redisNow: number) => {
+    clockOffsetMs = redisNow - Date.now();
+  };
 
-  const blockingConnections: RedisClient[] = [];
-  const runners: GroupRunner[] = [];
-  const stores = options.consumers.map((consumer) => {
-    const blocking = connectRedis({ url: config.redisUrl, role: 'blocking' });
-    blockingConnections.push(blocking);
-    return makeGroupStore({ redis, blocking, keys, group: consumer.name, consumer: name, now });
+  const groups = options.consumers.map((consumer) => {
+    const common = { redis, keys, group: consumer.name, consumer: name };
+    const upkeep = makeGroupUpkeep(common);
+    const repair = () => makeGroup(upkeep, consumer.name, { wasHere: true });
+    return { consumer, common, upkeep, repair };
   });
-  for (const store of stores) await store.ensureGroups();
-  await health.refresh();
+  for (const { upkeep, consumer } of groups) await makeGroup(upkeep, consumer.name);
+  await health.refresh(0);
 
-  for (const [index, consumer] of options.consumers.entries()) {
-    const store = stores[index]!;
-    const settler = makeSettler({ redis, keys, group: consumer.name, consumer: name, log, signal: ending.signal });
-    const deliverer: Omit<DelivererOptions, 'onFree' | 'store' | 'health' | 'policy' | 'log'> = {
-      ...{ consumer, settler, keys, metrics, now },
-      parallelMax: options.concurrency ?? ('handleBatch' in consumer ? PARALLEL_BATCH : PARALLEL_SINGLE),
-    };
-    const onTime = (redisNow: number) => {
-      clockOffsetMs = redisNow - Date.now();
-    };
-    runners.push(runGroup({ store, deliverer, health, policy, log, onTime }));
-  }
+  const bells: Bell[] = [];
+  const runners = groups.map(({ consumer, common, upkeep, repair }): GroupRunner => {
+    const bell = makeBell({ connect: () => connectRedis({ url: config.redisUrl, role: 'blocking' }), keys });
+    bells.push(bell);
+    const store = makeGroupStore({ ...common, now, visibilityTimeoutMs, crashesMax: attemptsMax });
+    const settler = makeSettler({ ...common, log, repair, signal: ending.signal });
+    const parallelMax = options.concurrency ?? ('handleBatch' in consumer ? PARALLEL_BATCH : PARALLEL_SINGLE);
+    return runGroup({
+      ...{ store, upkeep, bell, health, policy, log, repair, onTime },
+      deliverer: { consumer, settler, isolation, keys, metrics, now, parallelMax },
+      reaping: bounds.reaping ?? { everyMs: reapMs, idleMs: reapMs },
+    });
+  });
+  for (const runner of runners) await runner.start();
   const projector = startProjector({ redis, keys, projections: options.projections, owner: name, log });
+
+  // What had no answer is sent again, so what its first reply handed out is not known here.
+  const onReady = () => {
+    for (const runner of runners) runner.reconnected();
+  };
+  for (const event of ['ready', '+node']) redis.on(event, onReady);
+  const watchdog = watchLoops({
+    lastLoopAt: () => runners.map((runner) => runner.lastLoopAt()),
+    probe: () => askRedis(config.redisUrl),
+    reconnect() {
+      for (const bell of bells) bell.replace();
+      (redis as { stream?: { destroy: () => void } }).stream?.destroy();
+    },
+    onDead: options.onDead ?? (() => {}),
+    bounds: { ...LOOP_BOUNDS, ...bounds },
+    log,
+  });
 
   return {
     name,
     metrics,
-    isAlive: () => runners.every((runner) => Date.now() - runner.lastLoopAt() < LOOP_DEAD_MS),
+    isAlive: () => watchdog.stalledMs() < LOOP_DEAD_MS,
     async stop() {
-      await Promise.all([...runners.map((runner) => runner.stop()), projector.stop()]);
+      watchdog.stop();
+      const projected = within(PROJECTOR_END_MS, projector.stop());
+      await Promise.all([...runners.map((runner) => runner.stop()), projected]);
+      await leave();
+    },
+    async stopNow() {
+      watchdog.stop();
       ending.abort();
-      await Promise.all(stores.map((store) => store.leave().catch(() => {})));
-      for (const connection of blockingConnections) connection.disconnect();
+      await Promise.all(runners.map((runner) => runner.stopNow()));
+      await leave();
     },
   };
+
+  async function leave(): Promise<void> {
+    ending.abort();
+    for (const event of ['ready', '+node']) redis.off(event, onReady);
+    await within(LEAVE_MS, Promise.all(groups.map(({ upkeep }) => upkeep.leave().catch(() => {}))));
+  }
+
+  async function makeGroup(upkeep: GroupUpkeep, group: string, { wasHere = false } = {}): Promise<void> {
+    for (const { stream, from, wasThere } of await upkeep.ensureGroups()) {
+      if (!wasThere && !wasHere) continue;
+      repairs.inc({ group });
+      log.error({ group, stream, from }, 'group was gone; created again from there');
+    }
+  }
+}
+
+function countRepairs({ registry }: WorkerMetrics): Counter<'group'> {
+  return new Counter({
+    name: 'gvi_worker_group_repairs_total',
+    help: 'How often this worker found a consumer group gone and made it again',
+    labelNames: ['group'],
+    registers: [registry],
+  });
+}
+
+/** Throws where Redis does not answer. */
+async function askRedis(url: string): Promise<void> {
+  const client = connectRedis({ url, role: 'tool' });
+  try {
+    await client.ping();
+  } finally {
+    client.disconnect();
+  }
 }

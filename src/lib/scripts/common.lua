@@ -100,13 +100,181 @@ local function delivered_by_group(stream)
   return found
 end
 
+-- Whether an entry waits for its next attempt, or for a provider.
+local function is_put_off(prefix, group, event_id)
+  for _, set in ipairs({ 'parked:' .. group, 'waiting:' .. group .. ':gemini', 'waiting:' .. group .. ':zoho',
+    'waiting:' .. group .. ':slack' }) do
+    if redis.call('ZSCORE', prefix .. set, event_id) then return true end
+  end
+  return false
+end
+
 -- What a group still has to do with an entry: 'undelivered', 'pending', 'waiting', or nothing.
 local function unfinished_in(prefix, group, stream, id, delivered)
   if not delivered or is_after(id, delivered) then return 'undelivered' end
   if #redis.call('XPENDING', stream, group, id, id, 1) > 0 then return 'pending' end
   local event_id = string.sub(stream, #prefix + #'events:' + 1) .. '-' .. id
-  for _, set in ipairs({ 'parked:' .. group, 'waiting:' .. group .. ':gemini', 'waiting:' .. group .. ':zoho',
-    'waiting:' .. group .. ':slack' }) do
-    if redis.call('ZSCORE', prefix .. set, event_id) then return 'waiting' end
+  if is_put_off(prefix, group, event_id) then return 'waiting' end
+end
+
+-- Whether a group was done with an entry, told by its chain alone: for where its cursor or its pending list is lost. A
+-- failure counts while it stands, or where a later try has taken its place; what was redriven is to be done again.
+local function was_finished(prefix, group, event_id, fields)
+  if redis.call('HEXISTS', prefix .. 'replay:' .. group, event_id) == 1 then return false end
+  if group ~= 'alert' and redis.call('EXISTS', mark_of(fields, prefix)) == 1 then return true end
+  local progress = redis.call('HGETALL', prefix .. 'progress:' .. (field(fields, 'key') or 'lost:' .. event_id))
+  local state, current_try, has_failed = nil, nil, false
+  for i = 1, #progress, 2 do
+    local name = progress[i]
+    local stream, id = split_event_id(name)
+    if name == 'state' then state = progress[i + 1] end
+    if name == 'id' then current_try = progress[i + 1] end
+    local entry = stream and name ~= event_id and redis.call('XRANGE', prefix .. stream, id, id)[1]
+    if entry and field(entry[2], 'cause') == event_id then
+      if field(entry[2], 'type') ~= 'event.failed' then return true end
+      has_failed = true
+    end
   end
+  local own_try = field(fields, 'cause') or event_id
+  return has_failed and (state ~= nil or (current_try ~= nil and current_try ~= own_try))
+end
+
+-- Gives a worker back what it holds and nobody is said to hold: its claim went with the group, or with a consumer that was
+-- removed by hand. Returns 'restored', 'finished' where there is nothing left to do or it is put off, and 'lost' where it
+-- is another's or gone.
+local function restore_claim(prefix, stream, group, consumer, event_id, id)
+  if #redis.call('XPENDING', stream, group, id, id, 1) > 0 then return 'lost' end
+  local entry = redis.call('XRANGE', stream, id, id)[1]
+  if not entry then return 'lost' end
+  if is_put_off(prefix, group, event_id) or was_finished(prefix, group, event_id, entry[2]) then return 'finished' end
+  redis.call('XCLAIM', stream, group, consumer, 0, id, 'FORCE', 'RETRYCOUNT', 1, 'JUSTID')
+  return 'restored'
+end
+
+-- Where a group stands in a stream, and whether it came there by reading alone; nothing where it is missing.
+local function cursor_of(stream, group)
+  local infos = redis.pcall('XINFO', 'GROUPS', stream)
+  if infos.err then
+    if string.find(infos.err, 'no such key', 1, true) then return end
+    error(infos)
+  end
+  for _, info in ipairs(infos) do
+    if field(info, 'name') == group then return field(info, 'last-delivered-id'), field(info, 'entries-read') ~= false end
+  end
+end
+
+local function last_id_of(stream)
+  if redis.call('EXISTS', stream) == 0 then return '0-0' end
+  return field(redis.call('XINFO', 'STREAM', stream), 'last-generated-id')
+end
+
+-- The id before this one.
+local function before_id(id)
+  local ms, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  if tonumber(sequence) > 0 then return ms .. '-' .. string.format('%.0f', tonumber(sequence) - 1) end
+  if tonumber(ms) == 0 then return '0-0' end
+  return string.format('%.0f', tonumber(ms) - 1) .. '-18446744073709551615'
+end
+
+-- What is remembered of a group's way through its streams (`cursor:{group}`), for each stream by its name:
+--   done  every entry up to here is finished, or put off; what is claimed anew below it brings it back
+--   high  up to here entries were handed out when last looked
+--   upto  after the cursor went back: what is handed out up to here may have been handed out before
+--   hold  until then nothing of that is handed out, so that those who still work on it can say so (ms)
+local HOLD_MS = 1500
+
+-- The span that a group goes through for the second time, {upto, hold}; nothing as a rule. A cursor that is behind where it
+-- was once was moved by hand, or Redis has forgotten: then such a span begins, after what is known to be done.
+local function repeated_span(cursors, name, stream, group, delivered, known)
+  local found = redis.call('HMGET', cursors, 'upto:' .. name, 'hold:' .. name, 'high:' .. name, 'done:' .. name)
+  local upto, hold, high, done = found[1], found[2], found[3], found[4]
+  local furthest = high or '0-0'
+  if known and is_after(known, furthest) then furthest = known end
+  if upto and is_after(upto, delivered) and not is_after(furthest, upto) then return { upto = upto, hold = tonumber(hold) } end
+  if not is_after(furthest, delivered) then return end
+  local last = last_id_of(stream)
+  redis.call('HSET', cursors, 'high:' .. name, delivered)
+  if not is_after(last, delivered) then return end
+  -- Set by hand its count is unknown, which tells every worker to look here.
+  local from = done and is_after(done, delivered) and not is_after(done, last) and done or delivered
+  redis.call('XGROUP', 'SETID', stream, group, from)
+  local span = { upto = last, hold = now_ms() + HOLD_MS }
+  redis.call('HSET', cursors, 'upto:' .. name, last, 'hold:' .. name, span.hold)
+  return span
+end
+
+-- What was claimed anew is not done any more.
+local function reopen(cursors, name, id)
+  local done = redis.call('HGET', cursors, 'done:' .. name)
+  if done and not is_after(id, done) then redis.call('HSET', cursors, 'done:' .. name, before_id(id)) end
+end
+
+-- Entries that are nobody's but to be done stand under this name: handed back at a shutdown, or kept for the isolation slot.
+local HANDED_BACK = 'handed-back'
+-- Much longer than any visibility timeout.
+local A_DAY_MS = 86400000
+
+-- An entry that was started in so many crashes is a suspect: it runs alone.
+local SUSPECT_CRASHES = 2
+
+-- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row:unexplained deaths before:state:owner'. The state
+-- is 'run' (as usual), 'wait' (for the isolation slot), 'alone' (in it) or 'condemned'.
+local function parse_strikes(text)
+  if not text then return end
+  local crashes, alone, deaths, state, owner = string.match(text, '^(%d+):(%d+):(%d+):(%a+):(.*)$')
+  return { crashes = tonumber(crashes), alone = tonumber(alone), deaths = tonumber(deaths), state = state, owner = owner }
+end
+
+local function strikes_text(strikes)
+  return string.format('%d:%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.deaths, strikes.state, strikes.owner or '')
+end
+
+-- Puts a suspect on its way to the isolation slot: until it starts there, no death of its worker is held against it.
+local function set_waiting(strikes_key, event_id, strikes)
+  strikes.state, strikes.owner = 'wait', nil
+  redis.call('HSET', strikes_key, event_id, strikes_text(strikes))
+end
+
+-- As the worker is told: nothing, or how many crashes and what to do with it.
+local function strikes_told(strikes)
+  return strikes and strikes.crashes .. ':' .. strikes.state or ''
+end
+
+-- Who is there (`alive:{group}`): consumer to its last heartbeat (ms), or 'dead' once its death was counted;
+--   *last    anybody's latest sign of life
+--   *quiet   until then nobody is taken for dead
+--   *deaths  deaths of workers that had nothing in the isolation slot
+local DEAD_AFTER = 0.9
+-- After Redis was away every worker looks dead to the first who is back: they all get this long to say that they live.
+local QUIET_MS = 1200
+
+local function is_dead(beats, name, now, visibility_ms)
+  local beat = beats[name]
+  return not beat or beat == 'dead' or tonumber(beat) < now - visibility_ms * DEAD_AFTER
+end
+
+-- Who is there, as {consumer to beat}, and whether anybody may be taken for dead now. Each death is counted once: where that
+-- worker had nothing in the isolation slot, it was no suspect's doing. A worker that lived through a time in which nobody was
+-- heard knows that Redis was away.
+local function look_around(alive, strikes_key, consumer, now, visibility_ms)
+  local beats, flat = {}, redis.call('HGETALL', alive)
+  for i = 1, #flat, 2 do beats[flat[i]] = flat[i + 1] end
+  if beats['*last'] and is_dead(beats, '*last', now, visibility_ms) and beats[consumer] and is_dead(beats, consumer, now, visibility_ms) then
+    beats['*quiet'] = now + QUIET_MS
+    redis.call('HSET', alive, '*last', now, '*quiet', beats['*quiet'])
+  end
+  if now < tonumber(beats['*quiet'] or 0) then return beats, false end
+  for name, beat in pairs(beats) do
+    if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beats, name, now, visibility_ms) then
+      local is_explained = false
+      for _, text in ipairs(redis.call('HVALS', strikes_key)) do
+        local strikes = parse_strikes(text)
+        if strikes.state == 'alone' and strikes.owner == name then is_explained = true end
+      end
+      redis.call('HSET', alive, name, 'dead')
+      beats[name] = 'dead'
+      if not is_explained then beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1) end
+    end
+  end
+  return beats, true
 end

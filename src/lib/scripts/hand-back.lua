@@ -1,17 +1,16 @@
 #!lua flags=allow-oom
--- Hands entries back at a shutdown: they stay pending but look long idle, so that another worker's next reclaim finds
--- them. The delivery count goes down by one, as that reclaim counts it up again.
+-- Hands entries back at a shutdown: they stay pending, with their delivery count, but are nobody's and look long idle, so that
+-- another worker's next reclaim finds them and takes nobody for dead.
 --
 -- KEYS[1] stream
 -- ARGV: group, consumer, then the ids in ascending order
 -- Returns how many were handed back
-local A_DAY_MS = 86400000
 local mine = owned(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[#ARGV], 10000)
 local count = 0
 for i = 3, #ARGV do
   local deliveries = mine[ARGV[i]]
   if deliveries then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', A_DAY_MS, 'RETRYCOUNT', math.max(0, deliveries - 1), 'JUSTID')
+    redis.call('XCLAIM', KEYS[1], ARGV[1], HANDED_BACK, 0, ARGV[i], 'IDLE', A_DAY_MS, 'RETRYCOUNT', deliveries, 'JUSTID')
     count = count + 1
   end
 end

@@ -1,18 +1,29 @@
 #!lua flags=allow-oom
--- Keeps entries alive for the worker that holds them: resets their idle time, leaves the delivery count as it is.
--- Ownership is checked first: a worker that was paused and lost its claim must not take it back.
+-- The heartbeat of a worker in a group: says that it lives, and keeps alive all that it holds. That resets the idle time and
+-- leaves the delivery count as it is. Ownership is checked first: a worker that was paused and lost its claim must not take
+-- it back.
 --
--- KEYS[1] stream
--- ARGV: group, consumer, then the ids in ascending order
--- Returns the ids that this consumer no longer owns
-local mine = owned(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[#ARGV], 10000)
-local kept, lost = {}, {}
-for i = 3, #ARGV do
-  local list = mine[ARGV[i]] and kept or lost
-  list[#list + 1] = ARGV[i]
+-- KEYS: alive, strikes, then the streams
+-- ARGV: group, consumer, visibility timeout (ms), then for each stream its short name, how many ids, and the ids in
+--       ascending order
+-- Returns the event ids that this consumer does not own
+local group, consumer = ARGV[1], ARGV[2]
+local now, at, not_owned = now_ms(), 4, {}
+for i = 3, #KEYS do
+  local short, count = ARGV[at], tonumber(ARGV[at + 1])
+  local first = at + 2
+  at = first + count
+  if count > 0 then
+    local mine, kept = owned(KEYS[i], group, consumer, ARGV[first], ARGV[at - 1], 10000), {}
+    for n = first, at - 1 do
+      if mine[ARGV[n]] then kept[#kept + 1] = ARGV[n] else not_owned[#not_owned + 1] = short .. '-' .. ARGV[n] end
+    end
+    if #kept > 0 then
+      kept[#kept + 1] = 'JUSTID'
+      redis.call('XCLAIM', KEYS[i], group, consumer, 0, unpack(kept))
+    end
+  end
 end
-if #kept > 0 then
-  kept[#kept + 1] = 'JUSTID'
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(kept))
-end
-return lost
+look_around(KEYS[1], KEYS[2], consumer, now, tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], '*last', now, consumer, now)
+return not_owned

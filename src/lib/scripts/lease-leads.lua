@@ -1,23 +1,38 @@
 #!lua flags=allow-oom
--- Leases on leads: who may write them to the CRM now. One hash for all, so that a batch costs as much as one lead.
+-- Leases on leads: who may write them to the CRM now. One hash for all, so that a batch costs as much as one lead. A lease
+-- that is gone is never made again by `keep`: somebody else may have held and given up the lead in between.
 --
--- KEYS[1] leases
+-- KEYS: leases, intents
 -- ARGV: verb (take | keep | release), owner, for how long (ms), then the emails
--- Returns the emails that are the owner's after the call (for release: those it gave up)
+-- Returns {now, the emails that are the owner's after the call (for release: those it gave up), their intents (for take)}
+local PART = 1000
 local verb, owner, now = ARGV[1], ARGV[2], now_ms()
-local until_ms = now + tonumber(ARGV[3])
-local emails = {}
-for i = 4, #ARGV do emails[#emails + 1] = ARGV[i] end
-local leases = redis.call('HMGET', KEYS[1], unpack(emails))
-local mine, changes = {}, {}
-for i, email in ipairs(emails) do
-  local holder, ends = string.match(leases[i] or '', '^(.*)|(%d+)$')
-  local is_free = not holder or tonumber(ends) <= now
-  if holder == owner or (verb == 'take' and is_free) then
-    mine[#mine + 1] = email
-    changes[#changes + 1] = email
-    if verb ~= 'release' then changes[#changes + 1] = owner .. '|' .. string.format('%d', until_ms) end
+local mine_until = owner .. '|' .. string.format('%d', now + tonumber(ARGV[3]))
+local mine, changes, intents = {}, {}, {}
+
+-- In parts, as Lua hands over some thousand values at once and no more.
+for from = 4, #ARGV, PART do
+  local to = math.min(from + PART - 1, #ARGV)
+  for i, lease in ipairs(redis.call('HMGET', KEYS[1], unpack(ARGV, from, to))) do
+    local email = ARGV[from + i - 1]
+    local holder, ends = string.match(lease or '', '^(.*)|(%d+)$')
+    local is_free = not holder or tonumber(ends) <= now
+    if (holder == owner and (verb == 'release' or not is_free)) or (verb == 'take' and is_free) then
+      mine[#mine + 1] = email
+      changes[#changes + 1] = email
+      if verb ~= 'release' then changes[#changes + 1] = mine_until end
+    end
   end
 end
-if #changes > 0 then redis.call(verb == 'release' and 'HDEL' or 'HSET', KEYS[1], unpack(changes)) end
-return mine
+local command = verb == 'release' and 'HDEL' or 'HSET'
+for from = 1, #changes, PART do
+  redis.call(command, KEYS[1], unpack(changes, from, math.min(from + PART - 1, #changes)))
+end
+if verb == 'take' then
+  for from = 1, #mine, PART do
+    for _, saved in ipairs(redis.call('HMGET', KEYS[2], unpack(mine, from, math.min(from + PART - 1, #mine)))) do
+      intents[#intents + 1] = saved or ''
+    end
+  end
+end
+return { now, mine, intents }

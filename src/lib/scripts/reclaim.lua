@@ -1,23 +1,99 @@
 #!lua flags=allow-oom
--- Takes over entries that nobody has kept alive for a while: of dead workers, and of reads whose reply was lost.
+-- Takes over entries that nobody has kept alive for a while: of dead workers, of workers that have stopped, and of reads
+-- whose reply was lost. Only what a dead worker had started counts as a crash. After the first an entry runs as usual; after
+-- more it is a suspect and is only taken for the isolation slot, those with the fewest crashes first. What crashed its
+-- worker alone, again and again, is condemned, but not while workers die without it as well: then something else kills them.
 --
--- KEYS: stream, attempts
--- ARGV: group, consumer, least idle time (ms), cursor, count, key prefix, whether a vanished entry is reported (1|0),
---       the stream's short name
--- Returns {next cursor, entries of {id, fields, done, deliveries, attempts record}, vanished ids}
-local group, consumer, prefix = ARGV[1], ARGV[2], ARGV[6]
-local reply = redis.call('XAUTOCLAIM', KEYS[1], group, consumer, ARGV[3], ARGV[4], 'COUNT', ARGV[5])
-local cursor, entries, vanished = reply[1], reply[2], reply[3] or {}
-for _, id in ipairs(vanished) do
-  if ARGV[7] == '1' then report_lost(prefix, ARGV[8] .. '-' .. id, group) end
+-- KEYS: stream, attempts, alive, strikes
+-- ARGV: group, consumer, visibility timeout (ms), cursor, count, key prefix, whether a vanished entry is reported (1|0),
+--       the stream's short name, room in the isolation slot, crashes after which an entry may be condemned
+-- Returns {next cursor, entries of {id, fields, done, attempts record, strikes}, {vanished ids, suspects left behind}}
+local stream, attempts, alive, strikes_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, consumer, visibility_ms, room, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[6]
+local short, alone_room, crashes_max = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local PAGE, SCAN_MAX = 200, 2000
+-- Twice alone may be chance.
+local ALONE_CRASHES = 3
+-- However many other deaths there are, there is an end to it.
+local CRASHES_END = 10 * crashes_max
+
+local now, beats, may_be_dead
+
+-- The strikes after this delivery; nothing where there is none.
+local function judge(event_id, died)
+  local strikes = parse_strikes(redis.call('HGET', strikes_key, event_id))
+  if not strikes and not died then return end
+  strikes = strikes or { crashes = 0, alone = 0, deaths = 0, state = 'run' }
+  if strikes.state == 'condemned' then return strikes end
+  local was_alone, had_started = strikes.state == 'alone', strikes.state == 'run' or strikes.state == 'alone'
+  if died and had_started then strikes.crashes = strikes.crashes + 1 end
+  strikes.state = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run'
+  if died and was_alone then
+    local deaths = tonumber(beats['*deaths'] or 0)
+    strikes.alone = strikes.alone > 0 and strikes.deaths == deaths and strikes.alone + 1 or 1
+    strikes.deaths = deaths
+    local is_proven = strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES
+    if is_proven or strikes.crashes >= CRASHES_END then strikes.state = 'condemned' end
+  end
+  return strikes
 end
-if #entries > 0 then
-  for _, entry in ipairs(entries) do with_replay(prefix, group, ARGV[8] .. '-' .. entry[1], entry[2]) end
-  with_marks(entries, prefix)
-  local deliveries = owned(KEYS[1], group, consumer, entries[1][1], entries[#entries][1], 10000)
-  for _, entry in ipairs(entries) do
-    entry[4] = deliveries[entry[1]] or 1
-    entry[5] = redis.call('HGET', KEYS[2], ARGV[8] .. '-' .. entry[1]) or ''
+
+local entries, vanished, suspects, emptied = {}, {}, {}, false
+
+local function take(row)
+  local event_id = short .. '-' .. row.id
+  local count = row.deliveries + (row.died and 1 or 0)
+  local claimed = redis.call('XCLAIM', stream, group, consumer, 0, row.id, 'RETRYCOUNT', count)[1]
+  if row.owner == HANDED_BACK then emptied = true end
+  if not claimed or not claimed[2] then
+    vanished[#vanished + 1] = row.id
+    redis.call('HDEL', attempts, event_id)
+    redis.call('HDEL', strikes_key, event_id)
+    if ARGV[7] == '1' then report_lost(prefix, event_id, group) end
+    return false
+  end
+  if row.strikes then redis.call('HSET', strikes_key, event_id, strikes_text(row.strikes)) end
+  with_replay(prefix, group, event_id, claimed[2])
+  entries[#entries + 1] = { row.id, claimed[2], 0, redis.call('HGET', attempts, event_id) or '', strikes_told(row.strikes) }
+  return true
+end
+
+local function consider(row)
+  if not now then
+    now = now_ms()
+    beats, may_be_dead = look_around(alive, strikes_key, consumer, now, visibility_ms)
+  end
+  row.died = row.owner ~= HANDED_BACK and row.owner ~= consumer and is_dead(beats, row.owner, now, visibility_ms)
+  if row.died and not may_be_dead then return end
+  row.strikes = judge(short .. '-' .. row.id, row.died)
+  if row.strikes and row.strikes.state == 'wait' then
+    suspects[#suspects + 1] = row
+  elseif room > 0 and take(row) then
+    room = room - 1
   end
 end
-return { cursor, entries, vanished }
+
+local cursor, scanned = ARGV[4], 0
+repeat
+  local start = cursor == '0-0' and '-' or '(' .. cursor
+  local page = redis.call('XPENDING', stream, group, start, '+', PAGE)
+  for _, item in ipairs(page) do
+    if item[3] >= visibility_ms then consider({ id = item[1], owner = item[2], deliveries = item[4] }) end
+    cursor = item[1]
+  end
+  scanned = scanned + #page
+  if #page < PAGE then cursor = '0-0' end
+until cursor == '0-0' or scanned >= SCAN_MAX or (room < 1 and alone_room < 1)
+
+table.sort(suspects, function(a, b) return a.strikes.crashes < b.strikes.crashes end)
+local left = #suspects
+for _, row in ipairs(suspects) do
+  if alone_room > 0 then
+    if take(row) then alone_room = alone_room - 1 end
+    left = left - 1
+  end
+end
+if emptied and #redis.call('XPENDING', stream, group, '-', '+', 1, HANDED_BACK) == 0 then
+  redis.call('XGROUP', 'DELCONSUMER', stream, group, HANDED_BACK)
+end
+return { cursor, with_marks(entries, prefix), { vanished, left } }

@@ -1,9 +1,18 @@
 #!lua flags=allow-oom
--- Removes a consumer that holds nothing; with pending entries it stays, as they would be gone without trace.
+-- Takes a consumer that stops out of its group. Where it still holds something it stays, as that would be gone without trace.
 --
--- KEYS[1] stream
+-- KEYS: alive, then the streams
 -- ARGV: group, consumer
-for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])) do
-  if entry then return 0 end
+-- Returns 1 when it is gone
+local is_gone = 1
+for i = 2, #KEYS do
+  if cursor_of(KEYS[i], ARGV[1]) then
+    if #redis.call('XPENDING', KEYS[i], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
+      redis.call('XGROUP', 'DELCONSUMER', KEYS[i], ARGV[1], ARGV[2])
+    else
+      is_gone = 0
+    end
+  end
 end
-return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) and 1
+if is_gone == 1 then redis.call('HDEL', KEYS[1], ARGV[2]) end
+return is_gone

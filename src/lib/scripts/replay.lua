@@ -69,7 +69,11 @@ local function hand_over(decision, id, key)
   if only_look then return decision end
   local event_id = string.sub(stream_name, #'events:' + 1) .. '-' .. id
   if decision == 'failed' then redis.call('HDEL', prefix .. 'progress:' .. key, 'state') end
-  if decision == 'again' then redis.call('HSET', KEYS[4], event_id, replay) end
+  if decision == 'again' then
+    redis.call('HSET', KEYS[4], event_id, replay)
+    local progress = prefix .. 'progress:' .. key
+    if redis.call('HGET', progress, 'replayFailed') == event_id then redis.call('HDEL', progress, 'replayFailed') end
+  end
   redis.call('HDEL', KEYS[3], event_id)
   redis.call('ZADD', KEYS[2], now, event_id)
   return decision

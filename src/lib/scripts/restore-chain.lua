@@ -4,8 +4,7 @@
 --
 -- KEYS: progress, idem:seen
 -- ARGV: key prefix, fields, the fields and values of the progress, value of idem:seen ('' for none), when it expires (ms),
---       entry by which the chain stands failed ('' for none), number of its groups, the groups; then for each mark its key
---       without prefix and when it expires (ms)
+--       JSON of the groups that read each stream; then for each mark its key without prefix and when it expires (ms)
 -- Returns 'same', 'restored' or 'behind'
 local prefix, ours, count, at = ARGV[1], {}, tonumber(ARGV[2]), 3
 local function next_arg()
@@ -16,8 +15,7 @@ for _ = 1, count / 2 do
   local name = next_arg()
   ours[name] = next_arg()
 end
-local seen, seen_until, failing, groups = next_arg(), next_arg(), next_arg(), {}
-for i = 1, tonumber(next_arg()) do groups[i] = next_arg() end
+local seen, seen_until, readers = next_arg(), next_arg(), cjson.decode(next_arg())
 
 local live, flat = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #flat, 2 do live[flat[i]] = flat[i + 1] end
@@ -31,13 +29,34 @@ for name in pairs(live) do
 end
 if (tonumber(live.rev) or 0) > (tonumber(ours.rev) or 0) then return 'behind' end
 
--- A redrive leaves no entry: what stood failed is then with its group again.
-if failing ~= '' then
-  local short, id = split_event_id(failing)
-  local delivered = delivered_by_group(prefix .. short)
-  for _, group in ipairs(groups) do
-    local unfinished = unfinished_in(prefix, group, prefix .. short, id, delivered[group])
-    if unfinished == 'pending' or unfinished == 'waiting' then ours.state = nil end
+-- A trim drops a chain whole, and may have done so since the caller was killed and read it.
+local function has_entry()
+  for name in pairs(ours) do
+    local stream, id = split_event_id(name)
+    if stream and #redis.call('XRANGE', prefix .. stream, id, id) > 0 then return true end
+  end
+end
+if not next(live) and not has_entry() then return 'same' end
+
+-- A redrive or a replay leaves no entry: what stood failed is then with a group again, or was and has gone on.
+local delivered = {}
+local function is_with_its_group(event_id)
+  local short, id = split_event_id(event_id)
+  if not short then return false end
+  delivered[short] = delivered[short] or delivered_by_group(prefix .. short)
+  for _, group in ipairs(readers[short] or {}) do
+    if group ~= 'alert' and unfinished_in(prefix, group, prefix .. short, id, delivered[short][group]) then return true end
+  end
+end
+if ours.replayFailed and is_with_its_group(ours.replayFailed) then ours.replayFailed = nil end
+local unreadable = string.match(KEYS[1], 'progress:lost:(%a+%-%d+%-%d+)$')
+if unreadable and ours.state == 'failed' and is_with_its_group(unreadable) then ours.state = nil end
+if ours.state == 'failed' then
+  for name in pairs(ours) do
+    if is_with_its_group(name) then
+      ours.state = nil
+      break
+    end
   end
 end
 

@@ -1,17 +1,19 @@
 #!lua flags=allow-oom
 -- Finishes entries of one stream, each on its own: what came of it is appended, its progress and marks are set, and it is
 -- acknowledged, in one atomic step. Only entries that the consumer still owns are touched, so sending it twice changes
--- nothing the second time, and a worker that lost its claim while paused can change nothing at all.
+-- nothing the second time, and a worker that lost its claim while paused can change nothing at all. A claim that was lost
+-- to nobody, with the whole group, still counts.
 -- It may run when Redis is out of memory: finishing is what drains the pipeline.
 --
 -- KEYS: source stream, attempts, ids of replays, then every other key that the outcomes name by its place in KEYS
 -- ARGV: group, consumer, outcomes; then for each outcome:
---   id, event id, kind, had attempts or a replay's id (1|0), progress key, further by kind:
+--   id, event id, kind, had attempts, strikes or a replay's id (1|0), progress key, further by kind:
 --     done: mark key (0: none), its TTL in seconds, events; then for each event: stream key, short name, fields, the fields
 --     fail: stream key, fields, the fields
 --     park | wait: sorted set key, delay in ms, attempts record
 --     ack: nothing
--- Returns for each outcome 1, or 0 where the claim was lost
+-- Returns for each outcome 1, 2 where it stood settled before, as when a lost reply made the client send it again, or 0 where
+-- the claim was lost
 local source, attempts = KEYS[1], KEYS[2]
 local group, consumer, outcomes = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local at = 4
@@ -54,12 +56,14 @@ for i = 1, outcomes do
   parsed[i] = outcome
 end
 
+local prefix = string.match(source, '^(.*)events:%a+$')
 local first, last = ARGV[4], parsed[outcomes].id
 local mine = owned(source, group, consumer, first, last, 10000)
 local acked, cleared, settled = {}, {}, {}
 for i, outcome in ipairs(parsed) do
-  if not mine[outcome.id] then
-    settled[i] = 0
+  local claim = mine[outcome.id] and 'held' or restore_claim(prefix, source, group, consumer, outcome.event_id, outcome.id)
+  if claim == 'lost' or claim == 'finished' then
+    settled[i] = claim == 'finished' and 2 or 0
   else
     settled[i] = 1
     mine[outcome.id] = nil
@@ -76,11 +80,14 @@ for i, outcome in ipairs(parsed) do
         changes[#changes + 1] = 'processed'
       end
       if #changes > 0 then redis.call('HSET', outcome.progress, unpack(changes)) end
+      local first = outcome.events[1]
+      if outcome.mark and first and field(first.fields, 'replay') then redis.call('HDEL', outcome.progress, 'replayFailed') end
     elseif outcome.kind == 'fail' then
       redis.call('HSET', outcome.progress, 'failed-' .. append(outcome.stream, outcome.fields), '')
-      -- A replay that fails does not undo the first time.
+      -- A replay that fails does not undo the first time: it stands open beside it.
       local is_repeat = field(outcome.fields, 'replay') and redis.call('HGET', outcome.progress, 'state') == 'processed'
-      if not is_repeat then redis.call('HSET', outcome.progress, 'state', 'failed') end
+      if is_repeat then redis.call('HSET', outcome.progress, 'replayFailed', outcome.event_id)
+      else redis.call('HSET', outcome.progress, 'state', 'failed') end
     elseif outcome.kind == 'park' or outcome.kind == 'wait' then
       redis.call('ZADD', outcome.set, now + outcome.delay, outcome.event_id)
       redis.call('HSET', attempts, outcome.event_id, outcome.record)
@@ -94,5 +101,6 @@ if #acked > 0 then redis.call('XACK', source, group, unpack(acked)) end
 if #cleared > 0 then
   redis.call('HDEL', attempts, unpack(cleared))
   redis.call('HDEL', KEYS[3], unpack(cleared))
+  redis.call('HDEL', prefix .. 'strikes:' .. group, unpack(cleared))
 end
 return settled

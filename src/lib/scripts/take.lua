@@ -1,9 +1,91 @@
 #!lua flags=allow-oom
--- Hands new entries of one stream to a consumer, no more than it has slots for, and says of each whether the pipeline is
--- done with its event already.
+-- Hands new entries to a consumer, no more than it has slots for, and says of each whether the pipeline is done with its
+-- event already. Where a group's cursor is not where its reading brought it (made again, or moved by hand) each entry that
+-- it may have had before is looked at first: what is held is left to its owner, what is put off or done is passed over.
 --
--- KEYS[1] stream
--- ARGV: group, consumer, count, key prefix
-local fresh = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
-if not fresh then return {} end
-return with_marks(fresh[1][2], ARGV[4])
+-- KEYS: cursors, attempts, strikes, then the streams
+-- ARGV: group, consumer, count, key prefix, room in the isolation slot, then for each stream its name and up to where this
+--       worker knows it to be read ('' where it does not)
+-- Returns {place of the stream, {id, fields, done, attempts record, strikes}} for each entry; where there is none the
+-- cursors separated by spaces, 'again' where more is to be looked at, or 'hold' where that must wait
+local group, consumer, room, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local LOOK_MAX = 100
+local delivered, spans, taken, fresh = {}, {}, {}, {}
+local answer
+
+local function name_at(i) return ARGV[6 + (i - 4) * 2] end
+
+local function add(i, entry)
+  taken[#taken + 1] = { i - 4, entry }
+  room = room - 1
+end
+
+-- Claims an entry that nobody holds. A suspect without a slot is left where the next reclaim finds it.
+local function claim(i, id, event_id, fields)
+  local strikes = parse_strikes(redis.call('HGET', KEYS[3], event_id))
+  if strikes and strikes.crashes >= SUSPECT_CRASHES then
+    if alone_room < 1 then
+      redis.call('XCLAIM', KEYS[i], group, HANDED_BACK, 0, id, 'FORCE', 'IDLE', A_DAY_MS, 'RETRYCOUNT', 1, 'JUSTID')
+      return
+    end
+    alone_room = alone_room - 1
+    set_waiting(KEYS[3], event_id, strikes)
+  end
+  redis.call('XCLAIM', KEYS[i], group, consumer, 0, id, 'FORCE', 'RETRYCOUNT', 1, 'JUSTID')
+  with_replay(prefix, group, event_id, fields)
+  add(i, { id, fields, 0, redis.call('HGET', KEYS[2], event_id) or '', strikes_told(strikes) })
+end
+
+local function take_again(i, span)
+  if span.hold > now_ms() then
+    answer = answer or 'hold'
+    return
+  end
+  local from, short = cursor_of(KEYS[i], group), string.sub(name_at(i), #'events:' + 1)
+  local entries = redis.call('XRANGE', KEYS[i], '(' .. from, span.upto, 'COUNT', LOOK_MAX)
+  local is_end = #entries < LOOK_MAX
+  for _, entry in ipairs(entries) do
+    if room < 1 then
+      is_end = false
+      break
+    end
+    local id, fields = entry[1], entry[2]
+    local event_id = short .. '-' .. id
+    local is_ours = #redis.call('XPENDING', KEYS[i], group, id, id, 1) == 0 and not is_put_off(prefix, group, event_id)
+      and not was_finished(prefix, group, event_id, fields)
+    if is_ours then claim(i, id, event_id, fields) end
+    from = id
+  end
+  redis.call('XGROUP', 'SETID', KEYS[i], group, is_end and span.upto or from)
+  if is_end then redis.call('HDEL', KEYS[1], 'upto:' .. name_at(i), 'hold:' .. name_at(i)) end
+  answer = 'again'
+end
+
+-- All are looked at before any is read: what was read would be nobody's if a later one were missing.
+for i = 4, #KEYS do
+  local cursor, came_by_reading = cursor_of(KEYS[i], group)
+  if not cursor then return redis.error_reply('NOGROUP There is no group ' .. group) end
+  local known = ARGV[7 + (i - 4) * 2]
+  delivered[i] = cursor
+  if not came_by_reading or known == '' or is_after(known, cursor) then
+    spans[i] = repeated_span(KEYS[1], name_at(i), KEYS[i], group, cursor, known ~= '' and known)
+  end
+end
+
+for i = 4, #KEYS do
+  if room > 0 and spans[i] then
+    take_again(i, spans[i])
+  elseif room > 0 then
+    local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room, 'STREAMS', KEYS[i], '>')
+    for _, entry in ipairs(read and read[1][2] or {}) do
+      fresh[#fresh + 1] = entry
+      add(i, entry)
+    end
+  end
+end
+with_marks(fresh, prefix)
+if #taken > 0 then return taken end
+if answer then return answer end
+local cursors = {}
+for i = 4, #KEYS do cursors[#cursors + 1] = delivered[i] end
+return table.concat(cursors, ' ')

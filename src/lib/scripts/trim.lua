@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
--- Drops a whole chain with its progress, or nothing: only when every entry of it is old, finished in every group, and
--- folded. The revisions of a meeting count as one chain, as the first one's progress knows them all.
+-- Drops a whole chain with what is kept of it by key, or nothing: only when every entry of it is old, finished in every
+-- group, in no unfinished replay, and folded. The revisions of a meeting count as one chain, as the first one's progress
+-- knows them all. `idem:*` of so old an event has expired by itself.
 --
 -- KEYS[1] progress of the chain
 -- ARGV: key prefix, key, event id asked about, entries before this time are old (ms), the same while a failure stands
---       open, only look (1|0), JSON of {groups that read each stream, position up to which each stream is folded}
+--       open, only look (1|0), JSON of {groups that read each stream, position up to which each stream is folded}, how
+--       long an unfinished replay keeps its range (ms)
 -- Returns {verdict, entries dropped}
 local prefix, key, asked = ARGV[1], ARGV[2], ARGV[3]
 local plan = cjson.decode(ARGV[7])
@@ -28,13 +30,31 @@ for _, of in ipairs(unit) do
   for i = 1, #progress, 2 do
     if split_event_id(progress[i]) then ids[progress[i]] = true end
     if progress[i] == 'state' and (progress[i + 1] == 'failed' or progress[i + 1] == 'lost') then is_open = true end
+    if progress[i] == 'replayFailed' then is_open = true end
   end
 end
+-- An entry without a key is known by its failure alone.
+local unreadable = string.match(key, '^lost:(%a+%-%d+%-%d+)$')
+if unreadable then ids[unreadable] = true end
 local asked_stream, asked_id = split_event_id(asked)
 if not ids[asked] then
   if #redis.call('XRANGE', prefix .. asked_stream, asked_id, asked_id) == 0 then return { 'gone', 0 } end
   if not LOOSE[asked_stream] then return { 'unknown', 0 } end
   ids[asked] = true
+end
+
+-- Ranges that a replay has begun and not come to the end of; one that has not moved for long was given up.
+local pins = {}
+for _, json in ipairs(redis.call('HVALS', prefix .. 'replays')) do
+  local replay = cjson.decode(json)
+  if replay.movedAt > now_ms() - tonumber(ARGV[8]) then pins[#pins + 1] = replay end
+end
+local function is_pinned(short, id)
+  for _, pin in ipairs(pins) do
+    for _, group in ipairs(plan.readers[short] or {}) do
+      if group == pin.group and not is_after(pin.from, id) and not is_after(id, pin.to) then return true end
+    end
+  end
 end
 
 local delivered = {}
@@ -44,6 +64,7 @@ local function verdict_on(event_id)
   local ms = tonumber(string.match(id, '^%d+'))
   if ms >= tonumber(ARGV[4]) then return 'young' end
   if is_open and ms >= tonumber(ARGV[5]) then return 'open_failure' end
+  if is_pinned(short, id) then return 'replaying' end
   local folded = plan.folded[short]
   if folded and is_after(id, folded) then return 'unfolded' end
   delivered[stream] = delivered[stream] or delivered_by_group(stream)
@@ -64,5 +85,5 @@ for event_id in pairs(ids) do
   local stream, id = split_event_id(event_id)
   dropped = dropped + redis.call('XDEL', prefix .. stream, id)
 end
-for _, of in ipairs(unit) do redis.call('DEL', progress_of(of)) end
+for _, of in ipairs(unit) do redis.call('DEL', progress_of(of), prefix .. 'requests:' .. of) end
 return { 'dropped', dropped }

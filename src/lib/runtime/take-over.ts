@@ -1,0 +1,131 @@
+/**
+ * Finds the entries that come before new ones: what was handed out here without being heard of, retries that are due, and what
+ * dead or stopped workers left.
+ */
+import type { Logger } from 'pino';
+import type { StreamName } from '../event-id.js';
+import type { Deliverer } from './deliverer.js';
+import type { Entry } from './entry.js';
+import type { GroupStore, Room } from './group-store.js';
+
+export type TakeOver = {
+  /** What is to be done now, no more than there is room for. */
+  next: () => Promise<Entry[]>;
+  /** How long nothing is expected. */
+  restMs: () => number;
+  /** True while suspects wait for the isolation slot. */
+  hasSuspects: () => boolean;
+  /** This worker has parked something for so long. */
+  parked: (delayMs: number) => void;
+  /** Replies may have been lost: look for what they handed out. */
+  findStrays: () => void;
+};
+
+const RECLAIM_EVERY_MS = 500;
+/** So soon it is seen what another worker has parked. */
+const DUE_EVERY_MS = 500;
+const DUE_EVERY_MS_MIN = 5;
+/** While suspects wait for the isolation slot. */
+const SUSPECT_EVERY_MS = 20;
+
+export function makeTakeOver(options: {
+  store: GroupStore;
+  deliverer: Deliverer;
+  log: Logger;
+  onTime: (redisNow: number) => void;
+}): TakeOver {
+  const { store, deliverer, log, onTime } = options;
+  const cursors = new Map<StreamName, string>();
+  let hasStrays = false;
+  let suspectsLeft = 0;
+  let nextDueAt = 0;
+  let reclaimedAt = 0;
+
+  return {
+    async next() {
+      const entries: Entry[] = [];
+      const room = () => roomBeside(deliverer.room(), entries);
+      if (hasStrays) entries.push(...(await adopt(room)));
+      if (room().free > 0 && Date.now() >= nextDueAt) entries.push(...(await takeDue(room())));
+      const isTurnOfSuspect = suspectsLeft > 0 && room().alone > 0;
+      if (isTurnOfSuspect || Date.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
+        reclaimedAt = Date.now();
+        await reclaimInto(entries, room);
+      }
+      return entries;
+    },
+    findStrays() {
+      hasStrays = true;
+    },
+    restMs: () => {
+      const untilDue = nextDueAt - Date.now();
+      const isTurnOfSuspect = suspectsLeft > 0 && deliverer.room().alone > 0;
+      const untilReclaim = isTurnOfSuspect ? SUSPECT_EVERY_MS : reclaimedAt + RECLAIM_EVERY_MS - Date.now();
+      return Math.max(0, Math.min(untilDue, untilReclaim));
+    },
+    hasSuspects: () => suspectsLeft > 0,
+    parked,
+  };
+
+  function parked(delayMs: number): void {
+    nextDueAt = Math.min(nextDueAt, Date.now() + Math.max(delayMs, DUE_EVERY_MS_MIN));
+  }
+
+  async function adopt(room: () => Room): Promise<Entry[]> {
+    hasStrays = false;
+    const found: Entry[] = [];
+    for (const stream of store.streams) {
+      const held = deliverer.held().filter((entry) => entry.stream === stream);
+      const reply = await store.adopt(
+        stream,
+        held.map(({ id }) => id),
+        roomBeside(room(), found),
+      );
+      tellVanished(stream, reply.vanished);
+      found.push(...reply.entries);
+      if (reply.left > 0) hasStrays = true;
+    }
+    if (found.length > 0)
+      log.info({ group: store.group, entries: found.length }, 'took in entries whose reply was lost');
+    return found;
+  }
+
+  async function takeDue(room: Room): Promise<Entry[]> {
+    // Set before it is asked: something may be parked meanwhile.
+    nextDueAt = Date.now() + DUE_EVERY_MS;
+    const due = await store.takeDue(room);
+    onTime(due.now);
+    if (due.nextDueAt !== undefined) parked(due.nextDueAt - due.now);
+    return due.entries;
+  }
+
+  /** Walks every stream from where the last walk ended, as one reply may be empty with a cursor that goes on. */
+  async function reclaimInto(entries: Entry[], room: () => Room): Promise<void> {
+    let count = 0;
+    suspectsLeft = 0;
+    for (const stream of store.streams) {
+      let cursor = cursors.get(stream) ?? '0-0';
+      do {
+        const { free, alone } = room();
+        if (free <= 0 && alone <= 0) break;
+        const reply = await store.reclaim(stream, cursor, { free, alone });
+        tellVanished(stream, reply.vanished);
+        entries.push(...reply.entries);
+        count += reply.entries.length;
+        suspectsLeft += reply.left;
+        cursor = reply.cursor;
+      } while (cursor !== '0-0');
+      cursors.set(stream, cursor);
+    }
+    if (count > 0) log.info({ group: store.group, entries: count }, 'took over entries of another worker');
+  }
+
+  function tellVanished(stream: StreamName, ids: readonly string[]): void {
+    for (const id of ids) log.error({ group: store.group, stream, id }, 'an entry vanished from under the group');
+  }
+}
+
+function roomBeside({ free, alone }: Room, entries: readonly Entry[]): Room {
+  const suspects = entries.filter(({ verdict }) => verdict === 'suspect').length;
+  return { free: Math.max(0, free - (entries.length - suspects)), alone: Math.max(0, alone - suspects) };
+}

@@ -1,0 +1,165 @@
+/** SIGTERM to a real worker: in time, with nothing lost and no delivery counted. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { makeKeys } from '../../src/lib/keys.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { appendWebhook, booking, readStream, shortTimes } from '../helpers/worker.js';
+
+const test = suite('shutdown of a worker');
+
+const LONG_MS = 30_000;
+const keys = makeKeys('');
+/** A model that never answers. */
+let model: Server;
+let modelUrl = '';
+let asked = 0;
+let server: TestRedis;
+let redis: ReturnType<TestRedis['connect']>;
+const children: ChildProcess[] = [];
+
+test.before(async () => {
+  model = createServer(() => {
+    asked += 1;
+  });
+  await new Promise<void>((resolve) => model.listen(0, '127.0.0.1', resolve));
+  modelUrl = `http://127.0.0.1:${(model.address() as AddressInfo).port}`;
+});
+test.before.each(async () => {
+  asked = 0;
+  server = await startRedis();
+  redis = server.connect();
+});
+test.after.each(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  await server.stop();
+});
+test.after(async () => {
+  model.closeAllConnections();
+  await new Promise((resolve) => model.close(resolve));
+});
+
+/** `npm run worker`, as it is. */
+function run(env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'src/consumers/main.ts', '--group', 'enrich'], {
+    cwd: join(import.meta.dirname, '..', '..'),
+    env: {
+      ...{ PATH: process.env.PATH, LOG_LEVEL: 'info', REDIS_URL: server.url, DRY_RUN: 'true' },
+      ...{ ...shortTimes, GEMINI_API_KEY: 'key', GEMINI_BASE_URL: modelUrl, ...env },
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.push(child);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+  const exit = new Promise<{ code: number | null; ms: number }>((resolve) => {
+    child.once('exit', (code) => resolve({ code, ms: performance.now() - toldAt }));
+  });
+  let toldAt = 0;
+  return {
+    exit,
+    output: () => output,
+    terminate() {
+      if (toldAt === 0) toldAt = performance.now();
+      child.kill('SIGTERM');
+    },
+    untilReady: () => waitFor('the worker', () => output.includes('worker runs'), LONG_MS),
+  };
+}
+
+const add = (name: string) =>
+  appendWebhook(
+    { redis, keys },
+    { type: 'calendly.invitee.created', key: `calendly:invitee.created:${name}`, body: booking(name) },
+  );
+const readPending = async () =>
+  (await redis.xpending(keys.stream('events:calendly'), 'enrich', '-', '+', 100)) as [string, string, number, number][];
+const readConsumers = async () =>
+  ((await redis.xinfo('CONSUMERS', keys.stream('events:calendly'), 'enrich')) as unknown[][]).map(([, name]) => name);
+
+test('what runs too long is handed back with its delivery count, and nobody is left behind', async () => {
+  const worker = run({ VISIBILITY_TIMEOUT_MS: '60000' });
+  await worker.untilReady();
+  await add('a');
+  await add('b');
+  await waitFor('the model to be asked twice', () => asked === 2);
+  worker.terminate();
+  assert.is((await worker.exit).code, 0, worker.output());
+  const pending = await readPending();
+  assert.equal(
+    pending.map(([, owner, , count]) => [owner, count]),
+    [
+      ['handed-back', 1],
+      ['handed-back', 1],
+    ],
+  );
+  assert.equal(await readConsumers(), ['handed-back']);
+  assert.is(await redis.hlen(keys.strikes('enrich')), 0);
+  assert.not.match(worker.output(), /"level":(50|60)/);
+
+  const next = run({ VISIBILITY_TIMEOUT_MS: '60000', GEMINI_API_KEY: '' });
+  await waitFor(
+    'both to be done by another',
+    async () => (await readStream({ redis, keys }, 'events:enriched')).length === 2,
+    LONG_MS,
+  );
+  assert.equal((await readConsumers()).includes('handed-back'), false);
+  next.terminate();
+  assert.is((await next.exit).code, 0);
+  assert.equal(await readConsumers(), []);
+});
+
+test('a second signal ends it at once, and what it held is handed back all the same', async () => {
+  const worker = run({ VISIBILITY_TIMEOUT_MS: '60000', SHUTDOWN_GRACE_MS: '600000' });
+  await worker.untilReady();
+  await add('a');
+  await waitFor('the model to be asked', () => asked === 1);
+  worker.terminate();
+  await waitFor('the first signal to be heard', () => worker.output().includes('worker stops'));
+  worker.terminate();
+  assert.is((await worker.exit).code, 1);
+  const [pending] = await readPending();
+  assert.equal([pending![1], pending![3]], ['handed-back', 1]);
+});
+
+for (const [how, away] of [
+  ['frozen', () => server.kill('SIGSTOP')],
+  ['gone', () => server.kill('SIGKILL')],
+] as const) {
+  test(`it also ends while Redis is ${how}`, async () => {
+    const worker = run({ SHUTDOWN_GRACE_MS: '500' });
+    await worker.untilReady();
+    await add('a');
+    await waitFor('the model to be asked', () => asked === 1);
+    away();
+    worker.terminate();
+    const { code } = await worker.exit;
+    assert.is(code, 0, worker.output());
+  });
+
+  test(`a second signal ends it while Redis is ${how}`, async () => {
+    const worker = run({ SHUTDOWN_GRACE_MS: '600000' });
+    await worker.untilReady();
+    await add('a');
+    await waitFor('the model to be asked', () => asked === 1);
+    away();
+    worker.terminate();
+    await waitFor('the first signal to be heard', () => worker.output().includes('worker stops'));
+    worker.terminate();
+    assert.is((await worker.exit).code, 1);
+  });
+}
+
+test('with nothing to do it ends in a moment, however long the grace', async () => {
+  const worker = run({ SHUTDOWN_GRACE_MS: '600000' });
+  await worker.untilReady();
+  worker.terminate();
+  assert.is((await worker.exit).code, 0);
+  assert.equal(await readConsumers(), []);
+});
+
+test.run();
