@@ -15,7 +15,17 @@ export type ReadinessDeps = {
 
 /** A write is the only proof: a replica, a full memory and a full disk all answer PING. */
 export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
-  return async (): Promise<Readiness> => {
+  let asking: Promise<Readiness> | undefined;
+
+  // Anyone may ask, so those who ask at once share one write.
+  return () => {
+    asking ??= ask().finally(() => {
+      asking = undefined;
+    });
+    return asking;
+  };
+
+  async function ask(): Promise<Readiness> {
     const write = redis.set(keys.readiness(), '1', 'PX', 10_000);
     const reply = await Promise.race([write.then(() => 'up', refusalOf), silence()]);
     const health = spool?.health();
@@ -23,7 +33,7 @@ export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
       ok: reply === 'up' || health === 'accepting',
       checks: { redis: reply, ...(health && { spool: health }) },
     };
-  };
+  }
 }
 
 /** Redis' own refusals begin with a word in capitals, as in `OOM command not allowed`. */

@@ -1,6 +1,15 @@
-/** Connections to Redis, by what they are for; the URL says whether it is one server, Sentinel or Cluster. */
+/**
+ * Connections to Redis, by what they are for; the URL says whether it is one server, Sentinel or Cluster.
+ *
+ * A link can die without a word: the peer frozen, its machine gone, a firewall that forgot. So a connection that owes an
+ * answer and stays silent is closed and made again, the first greeting included. Whatever had no answer is then sent once
+ * more, which is safe: see `scripts.ts`.
+ */
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from 'pino';
+import { allowSmallWritesAtLimit } from './redis-at-limit.js';
+import { judgeRedisError } from './redis-errors.js';
+import { parseNodeList } from './redis-url.js';
 
 /** One client type for all deployments: the commands are the same. */
 export type RedisClient = Redis;
@@ -8,36 +17,54 @@ export type RedisClient = Redis;
 /**
  * - `ingest`: answers at once or fails at once; a webhook's sender tries again.
  * - `worker`: waits for Redis' return; what it sends is safe to send twice.
- * - `blocking`: for blocking reads alone, as they would hold up everything behind them; no deadline of the client.
+ * - `blocking`: for blocking reads alone, as they would hold up everything behind them; waits as well.
  * - `queries`: what operators look at while the process takes webhooks; fails soon, no queue while Redis is away.
  * - `tool`: a person waits; fails after a few seconds.
  */
 export type ConnectionRole = 'ingest' | 'worker' | 'blocking' | 'queries' | 'tool';
 
-const RECONNECT_MS_MAX = 1_000;
+export type ConnectOptions = {
+  url: string;
+  role: ConnectionRole;
+  log?: Logger;
+  /** The longest blocking read that will be sent [500]. */
+  blockMsMax?: number;
+};
 
-export function connectRedis({ url, role, log }: { url: string; role: ConnectionRole; log?: Logger }): RedisClient {
-  const client = makeClient(url, optionsOf(role));
+const RECONNECT_MS_MAX = 1_000;
+/** Silence after which a link is taken for dead. With a new connection and its wait this stays under 5 s. */
+const SILENCE_MS = 3_000;
+const BLOCK_MS_MAX = 500;
+/** A connection must hold so long before Redis counts as back: one that comes and goes is no news each time. */
+const STABLE_MS = 500;
+/** A tool gives up on nodes and sentinels after so many rounds. */
+const TOOL_ROUNDS_MAX = 3;
+
+export function connectRedis({ url, role, log, blockMsMax = BLOCK_MS_MAX }: ConnectOptions): RedisClient {
+  const client = makeClient(url, role, optionsOf(role, blockMsMax));
   reportStateChanges(client, log);
+  if (role !== 'tool') reviveAfterEnd(client);
+  if (role === 'worker' || role === 'tool') allowSmallWritesAtLimit(client);
   return client;
 }
 
-function optionsOf(role: ConnectionRole) {
+function optionsOf(role: ConnectionRole, blockMsMax: number): Options {
   const common = {
     // ioredis 6 speaks RESP3 unless told not to; one protocol everywhere, also behind proxies that reject HELLO.
-    protocol: 2 as const,
-    connectTimeout: 3_000,
+    protocol: 2,
+    connectionName: `gvi-${role}`,
+    disableClientInfo: true,
+    connectTimeout: 2_000,
+    /** How long a connection that is being left may take to close. */
+    disconnectTimeout: 500,
     keepAlive: 10_000,
-    // Jitter, so that a restarted Redis does not meet all workers in one moment.
-    retryStrategy: (times: number) =>
-      Math.min(50 * 2 ** Math.min(times, 6), RECONNECT_MS_MAX) * (0.7 + Math.random() * 0.3),
-    // After a failover the former master answers READONLY on a connection that still looks ready.
-    reconnectOnError: (error: Error) => (/^(READONLY|MASTERDOWN)/.test(error.message) ? (2 as const) : false),
-    maxLoadingRetryTime: 2_000,
-  } satisfies RedisOptions;
+    socketTimeout: SILENCE_MS,
+    retryStrategy: reconnectMs,
+    reconnectOnError: makeReconnectOnError(),
+    maxLoadingRetryTime: 1_000,
+  } satisfies Options;
   switch (role) {
     case 'ingest':
-      // A link that swallows everything is only found dead by its silence.
       return {
         ...common,
         enableOfflineQueue: false,
@@ -48,66 +75,104 @@ function optionsOf(role: ConnectionRole) {
     case 'queries':
       return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 3_000 };
     case 'tool':
-      return { ...common, maxRetriesPerRequest: 3, commandTimeout: 30_000 };
+      return { ...common, maxRetriesPerRequest: 3, commandTimeout: 30_000, socketTimeout: 10_000 };
     case 'worker':
-    case 'blocking':
       return { ...common, maxRetriesPerRequest: null };
+    case 'blocking':
+      return { ...common, maxRetriesPerRequest: null, socketTimeout: blockMsMax + SILENCE_MS - BLOCK_MS_MAX };
   }
 }
 
-function makeClient(url: string, options: ReturnType<typeof optionsOf>): RedisClient {
+/** Left out is how a reply of RESP3 would look, on which the client's type depends. */
+type Options = Omit<RedisOptions, 'replyMapping'> & { protocol: 2 };
+
+function makeClient(url: string, role: ConnectionRole, options: Options): RedisClient {
+  const roundsMax = role === 'tool' ? TOOL_ROUNDS_MAX : Number.POSITIVE_INFINITY;
+  const nextRoundMs = (times: number) => (times > roundsMax ? null : reconnectMs(times));
   if (url.startsWith('redis-sentinel:')) {
-    const { hosts, name, username, password } = splitHosts(url);
+    const { hosts, name, credentials, sentinelCredentials, tls } = parseNodeList(url);
     return new Redis({
-      ...options,
+      ...{ ...options, ...credentials, ...sentinelCredentials },
       sentinels: hosts,
       name: name || 'mymaster',
-      ...credentials(username, password),
+      // A sentinel that hangs must not be waited for: there are others.
+      sentinelCommandTimeout: 1_000,
+      sentinelRetryStrategy: nextRoundMs,
       failoverDetector: true,
+      ...(tls ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true } : {}),
     });
   }
   if (url.startsWith('redis-cluster:')) {
-    const { hosts, username, password } = splitHosts(url);
-    const cluster = new Cluster(hosts, {
-      redisOptions: { ...options, ...credentials(username, password) },
-      enableOfflineQueue: !('enableOfflineQueue' in options),
-      clusterRetryStrategy: (times) => Math.min(100 * times, RECONNECT_MS_MAX),
-    });
-    return cluster as unknown as Redis;
+    const { hosts, credentials, tls } = parseNodeList(url);
+    return new Cluster(hosts, {
+      redisOptions: { ...options, ...credentials, ...(tls ? { tls: {} } : {}) },
+      enableOfflineQueue: options.enableOfflineQueue ?? true,
+      clusterRetryStrategy: nextRoundMs,
+      // A certificate is for the host's name, so that must not be resolved before.
+      ...(tls ? { dnsLookup: (address, callback) => callback(null, address) } : {}),
+    }) as unknown as Redis;
   }
   return new Redis(url, options);
 }
 
-/** `redis-sentinel://user:password@h1:26379,h2:26379/mymaster`: several hosts, which `URL` does not take. */
-function splitHosts(url: string) {
-  const match = /^[a-z-]+:\/\/(?:(?<user>[^:@/]*)(?::(?<password>[^@/]*))?@)?(?<hosts>[^/]+)(?:\/(?<name>[^?]*))?/.exec(
-    url,
-  );
-  const { user = '', password = '', hosts = '', name = '' } = match?.groups ?? {};
-  return {
-    hosts: hosts.split(',').map((item) => {
-      const [host = '127.0.0.1', port = '6379'] = item.split(':');
-      return { host, port: Number(port) };
-    }),
-    name,
-    username: decodeURIComponent(user),
-    password: decodeURIComponent(password),
+/** With jitter, so that a restarted Redis does not meet all workers in one moment. */
+function reconnectMs(times: number): number {
+  return Math.min(50 * 2 ** Math.min(times, 6), RECONNECT_MS_MAX) * (0.7 + Math.random() * 0.3);
+}
+
+/**
+ * After a failover the former master refuses writes on a connection that still looks ready: another one is made, and the
+ * command sent again. Where that leads to the same server, those who asked are told, and the next try is a second later.
+ */
+function makeReconnectOnError(): (error: Error) => false | 2 {
+  const VOLLEY_MS = 50;
+  let leftAt = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (judgeRedisError(error)?.kind !== 'reconnect') return false;
+    const sinceMs = performance.now() - leftAt;
+    if (sinceMs >= RECONNECT_MS_MAX) leftAt = performance.now();
+    return sinceMs < VOLLEY_MS || sinceMs >= RECONNECT_MS_MAX ? 2 : false;
   };
 }
 
-function credentials(username: string, password: string): { username?: string; password?: string } {
-  return { ...(username ? { username } : {}), ...(password ? { password } : {}) };
+/**
+ * ioredis gives a connection up for good where a failover is announced while it asks a sentinel for the master. Ours end
+ * only when we say so.
+ */
+function reviveAfterEnd(client: RedisClient): void {
+  let isClosed = false;
+  const disconnect = client.disconnect.bind(client);
+  client.disconnect = (reconnect = false) => {
+    isClosed ||= !reconnect;
+    disconnect(reconnect);
+  };
+  client.on('end', () => {
+    if (isClosed) return;
+    setTimeout(() => {
+      if (!isClosed) client.connect().catch(() => {});
+    }, reconnectMs(1));
+  });
 }
 
-/** One line when the connection goes and one when it is back, not one for each failed attempt. */
+/** One line when Redis goes and one when it is back, not one for each failed attempt. */
 function reportStateChanges(client: RedisClient, log: Logger | undefined): void {
-  let isDown = false;
+  let goneAt: number | undefined;
+  let stable: NodeJS.Timeout | undefined;
   client.on('error', (error: Error) => {
-    if (!isDown) log?.warn({ code: (error as NodeJS.ErrnoException).code ?? error.name }, 'redis is not reachable');
-    isDown = true;
+    clearTimeout(stable);
+    if (goneAt !== undefined) return;
+    goneAt = Date.now();
+    const fault = judgeRedisError(error);
+    const code = (error as NodeJS.ErrnoException).code ?? fault?.code ?? error.name;
+    if (fault?.kind === 'configuration') log?.error({ code }, 'redis refuses us; see REDIS_URL');
+    else log?.warn({ code }, 'redis is not reachable');
   });
   client.on('ready', () => {
-    if (isDown) log?.info('redis is reachable again');
-    isDown = false;
+    clearTimeout(stable);
+    stable = setTimeout(() => {
+      if (goneAt === undefined) return;
+      log?.info({ afterMs: Date.now() - goneAt }, 'redis is reachable again');
+      goneAt = undefined;
+    }, STABLE_MS).unref();
   });
 }

@@ -4,12 +4,12 @@ import * as assert from 'uvu/assert';
 import { type Finding, runCheck } from '../../scripts/gvi/doctor/check.js';
 import { inspectModel } from '../../scripts/gvi/doctor/gemini.js';
 import { inspectGroup } from '../../scripts/gvi/doctor/pipeline.js';
-import { inspectRedis } from '../../scripts/gvi/doctor/redis.js';
-import type { RedisFacts } from '../../scripts/gvi/doctor/redis-info.js';
 import { examine } from '../../scripts/gvi/doctor.js';
 import { parseConfig } from '../../src/lib/config.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
+import { inspectRedis } from '../../src/lib/redis-checks.js';
+import type { RedisFacts } from '../../src/lib/redis-facts.js';
 import { runGvi } from '../helpers/gvi.js';
 import { startPipeline } from '../helpers/pipeline.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
@@ -210,7 +210,7 @@ test('pipeline: groups that nobody reads, failures, pauses and what a dry run ha
   has(ills(findings), 'pipeline warning: Events that stand failed: 1');
   has(ills(findings), 'pipeline problem: gemini is paused since 2026-11-23T12:00:00.000Z (gemini_key_invalid)');
   has(ills(findings), 'pipeline warning: Events that ended as a dry run and are not in the CRM: 1');
-  assert.ok(findings.some(({ fix }) => fix?.includes('since 2025-11-23T12:13:20.000Z')));
+  assert.ok(findings.some(({ fix }) => fix?.includes('replay --group crm-sync --from 2025-11-23T12:13:20.000Z')));
   assert.not.ok((await illsWith({ DRY_RUN: 'true' })).some((text) => text.includes('dry run and')));
 });
 
@@ -324,10 +324,13 @@ const rules = suite("doctor's rules");
 const facts: RedisFacts = {
   ...{ version: '7.0.15', role: 'master', replicas: 0, maxmemoryPolicy: 'noeviction', usedBytes: 50, limitBytes: 100 },
   ...{ hasAppendOnlyFile: true, isDiskWritable: true, appendfsync: 'always', save: '', clockAheadMs: 0 },
+  ...{ product: 'Redis', isCluster: false, clients: 10, clientsMax: 10_000, skipsFsyncOnRewrite: false },
+  aheadStreams: [],
 };
+const setting = { isProduction: false, redisUrl: 'redis://localhost', keyPrefix: '', toleranceMs: 300_000 };
 
 function redisIlls(changed: Partial<RedisFacts>): string {
-  return inspectRedis({ ...facts, ...changed }, 300_000)
+  return inspectRedis({ ...facts, ...changed }, setting)
     .filter(({ level }) => level !== 'ok')
     .map(({ level, finding }) => `${level}: ${finding}`)
     .join('\n');
@@ -336,7 +339,8 @@ function redisIlls(changed: Partial<RedisFacts>): string {
 rules('a Redis is judged by what it tells of itself', () => {
   const cases: [Partial<RedisFacts>, string][] = [
     [{}, ''],
-    [{ version: '8.2.1', appendfsync: 'always', limitBytes: 0 }, ''],
+    [{ version: '8.2.3', appendfsync: 'always', limitBytes: 0 }, ''],
+    [{ version: '8.2.1' }, 'warning: Version 8.2.1 has a known fault'],
     [{ version: '6.2.7' }, 'problem: Version 6.2.7 is too old'],
     [{ maxmemoryPolicy: 'allkeys-lfu' }, 'problem: maxmemory-policy allkeys-lfu'],
     [{ maxmemoryPolicy: 'allkeys-lfu', limitBytes: 0 }, 'warning: maxmemory-policy allkeys-lfu: once'],

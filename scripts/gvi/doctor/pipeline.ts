@@ -1,4 +1,5 @@
-import { countDryRuns } from '../../../src/lib/dry-runs.js';
+import type { AbandonedGroup } from '../../../src/lib/abandoned-groups.js';
+import { countDryRuns, dryRunsCommand } from '../../../src/lib/dry-runs.js';
 import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
 import { type GroupState, readOverview } from '../../../src/lib/overview.js';
 import { toRecord } from '../../../src/lib/runtime/entry.js';
@@ -24,7 +25,9 @@ export const pipeline: Check = {
         ? problem(text, `set right what the check of ${provider} names; work waits and goes on by itself`)
         : warning(text, 'nothing to do: it is probed, and work goes on when it is back');
     });
-    return [...groups, ...inspectFailures(overview.groups), ...pauses, ...(await inspectDryRuns(context))];
+    const strangers = overview.abandoned.filter(({ isKnown }) => !isKnown).map(inspectStranger);
+    const failures = inspectFailures(overview.groups);
+    return [...groups, ...strangers, ...failures, ...pauses, ...(await inspectDryRuns(context))];
   },
 };
 
@@ -90,6 +93,14 @@ async function readReaders({ redis, keys }: DoctorContext, group: GroupName): Pr
   };
 }
 
+/** Nothing that such a group has not finished is ever trimmed. */
+function inspectStranger({ stream, group, pending, backlog }: AbandonedGroup): Found {
+  return warning(
+    `${stream} has a group that is none of this service: ${group}; entries that it keeps from being trimmed: ${pending + backlog}`,
+    `if nobody needs it: npm run -s gvi -- drop-group ${stream} ${group}`,
+  );
+}
+
 function inspectFailures(groups: Record<string, GroupState>): Found[] {
   const count = Object.values(groups).reduce((total, { failed }) => total + failed, 0);
   if (count === 0) return [ok('Nothing stands failed')];
@@ -109,7 +120,7 @@ async function inspectDryRuns(context: DoctorContext): Promise<Found[]> {
   return [
     warning(
       `Events that ended as a dry run and are not in the CRM: ${count}${isMore ? ' or more' : ''}`,
-      `they came since ${since}; there is no command yet that writes them after all`,
+      `${dryRunsCommand(since)} writes them; with --dry-run it shows what`,
     ),
   ];
 }

@@ -1,0 +1,157 @@
+/** Looks at the Redis that a process is given: once before it works, and every minute while it does. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { Gauge, type Registry } from 'prom-client';
+import { type Config, ConfigError } from './config.js';
+import type { Keys } from './keys.js';
+import type { RedisClient } from './redis.js';
+import { findDangers, inspectRedis, type RedisFinding } from './redis-checks.js';
+import { judgeRedisError } from './redis-errors.js';
+import { type RedisFacts, type RedisHealth, readFacts, readHealth } from './redis-facts.js';
+
+export type RedisWatch = {
+  /** `gvi_redis_unsafe` and `gvi_redis_memory_used_ratio`. */
+  addMetrics: (registry: Registry) => void;
+  stop: () => void;
+};
+
+export type WatchOptions = {
+  redis: RedisClient;
+  keys: Keys;
+  config: Pick<Config, 'isProduction' | 'redisUrl' | 'keyPrefix' | 'calendly'>;
+  log: Logger;
+  /** A process that can do something without Redis starts after this; what it then finds is logged. Otherwise it waits. */
+  waitMs?: number;
+  everyMs?: number;
+};
+
+const EVERY_MS = 60_000;
+const RETRY_MS = 100;
+const DANGERS = { eviction: 'it drops keys when memory is full', disk: 'it cannot write to its disk' } as const;
+
+/** Throws `ConfigError` when this Redis is not to be worked on, or refuses us. */
+export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
+  const { redis, keys, log, waitMs, everyMs = EVERY_MS } = options;
+  const stopping = new AbortController();
+  let health: RedisHealth | undefined;
+  let dangers = '';
+  let isStarting = true;
+  let isLooking = false;
+
+  const looking = lookAtFirst().catch((error: unknown) => {
+    if (isStarting) throw error;
+    log.error({ err: error }, 'could not look at redis');
+  });
+  await (waitMs === undefined ? looking : Promise.race([looking, sleep(waitMs, undefined, { ref: false })]));
+  isStarting = false;
+  const timer = setInterval(() => void lookAgain(), everyMs).unref();
+
+  return {
+    addMetrics: (registry) => addGauges(registry, () => health),
+    stop() {
+      clearInterval(timer);
+      stopping.abort();
+    },
+  };
+
+  async function lookAtFirst(): Promise<void> {
+    const facts = await readWhenThere();
+    if (facts === undefined) return;
+    const findings = inspectRedis(facts, { ...options.config, toleranceMs: options.config.calendly.toleranceS * 1000 });
+    const refusals = findings.filter(({ isRefused }) => isRefused);
+    if (refusals.length > 0 && isStarting) throw new ConfigError(sayRefusal(refusals));
+    for (const finding of findings) report(finding);
+    take(facts);
+  }
+
+  /** `undefined` when the process stops first. Who cannot do without Redis waits for a master. */
+  async function readWhenThere(): Promise<RedisFacts | undefined> {
+    let told = '';
+    const tell = (text: string) => {
+      if (told !== text) log.error(text);
+      told = text;
+    };
+    while (!stopping.signal.aborted) {
+      try {
+        const facts = await readFacts(redis, keys);
+        if (facts.role === 'master' || waitMs !== undefined) return facts;
+        tell('redis is a replica, which takes no writes; waiting for a master');
+      } catch (error) {
+        const fault = judgeRedisError(error);
+        if (fault === undefined || fault.kind === 'ours') throw error;
+        if (fault.kind === 'configuration') {
+          const refusal = `Redis refuses us (${fault.code}): ${ADVICE[fault.code] ?? 'REDIS_URL should be looked at'}`;
+          if (waitMs === undefined) throw new ConfigError(refusal);
+          tell(refusal);
+        }
+      }
+      await sleep(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {});
+    }
+    return undefined;
+  }
+
+  /** Each once, the sentence on what a 2xx is worth always. */
+  function report({ level, finding, fix }: RedisFinding): void {
+    if (level === 'ok') {
+      if (finding.includes('2xx')) log.info(`redis: ${finding}`);
+    } else {
+      log[level === 'problem' ? 'error' : 'warn'](`redis: ${finding} → ${fix}`);
+    }
+  }
+
+  async function lookAgain(): Promise<void> {
+    if (isLooking) return;
+    isLooking = true;
+    const found = await readHealth(redis, keys).catch(() => undefined);
+    isLooking = false;
+    const before = dangers;
+    if (found !== undefined) take(found);
+    if (dangers === before) return;
+    if (dangers === '') log.info('redis keeps what it takes again');
+    else log.error(`redis may lose events: ${dangers}`);
+  }
+
+  function take(found: RedisHealth): void {
+    health = found;
+    dangers = findDangers(found)
+      .map((danger) => DANGERS[danger])
+      .join(', ');
+  }
+}
+
+const ADVICE: Record<string, string> = {
+  NOAUTH: 'REDIS_URL should hold a user and a password',
+  WRONGPASS: 'REDIS_URL should hold the right user and password',
+  NOPERM: 'the user in REDIS_URL should have the rights that docs/redis.md lists',
+  MOVED: 'it is a node of a cluster, so REDIS_URL should begin with redis-cluster://',
+  CROSSSLOT: 'it is a cluster, so KEY_PREFIX should hold a hash tag such as {gvi}:',
+  NO_SUCH_DB: 'REDIS_URL should name a database that there is, or none',
+};
+
+function sayRefusal(refusals: readonly RedisFinding[]): string {
+  const lines = refusals.map(({ finding, fix }) => `  ${finding}; ${fix}`);
+  return `This Redis cannot be used:\n${lines.join('\n')}`;
+}
+
+function addGauges(registry: Registry, health: () => RedisHealth | undefined): void {
+  new Gauge({
+    name: 'gvi_redis_unsafe',
+    help: '1 while Redis may lose what it took, by the reason',
+    labelNames: ['reason'],
+    registers: [registry],
+    collect() {
+      const found = health();
+      const dangers = found === undefined ? [] : findDangers(found);
+      for (const reason of ['eviction', 'disk'] as const) this.set({ reason }, dangers.includes(reason) ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: 'gvi_redis_memory_used_ratio',
+    help: "Memory in use as a share of Redis' limit, 0 where there is none; at 1 ingest answers 503 or spools",
+    registers: [registry],
+    collect() {
+      const { usedBytes = 0, limitBytes = 0 } = health() ?? {};
+      this.set(limitBytes === 0 ? 0 : usedBytes / limitBytes);
+    },
+  });
+}

@@ -1,0 +1,52 @@
+/** A wire between a client and a server that can go dead without a word, as when a firewall forgets a connection. */
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+export type TestLink = {
+  port: number;
+  /** From now on nothing comes through, on connections that are open and on new ones, and nobody is told. */
+  swallow: () => void;
+  /** New connections work again; those that swallowed something stay dead. */
+  heal: () => void;
+  connections: () => number;
+  stop: () => Promise<void>;
+};
+
+export async function startLink(targetPort: number): Promise<TestLink> {
+  const wires = new Set<{ isDead: boolean; ends: readonly [Socket, Socket] }>();
+  let isSwallowing = false;
+  const server = createServer((client) => {
+    const ends = [client, connect(targetPort, '127.0.0.1')] as const;
+    const wire = { isDead: isSwallowing, ends };
+    wires.add(wire);
+    const cut = () => {
+      wires.delete(wire);
+      for (const end of ends) end.destroy();
+    };
+    for (const [from, to] of [ends, [ends[1], ends[0]] as const]) {
+      from.on('data', (chunk) => {
+        if (!wire.isDead) to.write(chunk);
+      });
+      from.on('error', () => {});
+      // Whoever holds the near end may always let go; of the far end's going a dead wire tells nothing.
+      from.on('close', () => {
+        if (from === client || !wire.isDead) cut();
+      });
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    swallow() {
+      isSwallowing = true;
+      for (const wire of wires) wire.isDead = true;
+    },
+    heal() {
+      isSwallowing = false;
+    },
+    connections: () => wires.size,
+    async stop() {
+      for (const { ends } of wires) for (const end of ends) end.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
