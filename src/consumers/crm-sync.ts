@@ -4,10 +4,10 @@
  */
 import type { Logger } from 'pino';
 import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer.js';
-import { NotYetError, OutageError, TerminalError } from '../lib/errors.js';
-import type { LeadSynced, StoredEvent } from '../lib/events.js';
+import { NotYetError, OutageError } from '../lib/errors.js';
+import type { LeadSynced } from '../lib/events.js';
 import { rehearse } from './crm-sync/dry-run.js';
-import { type CrmEvent, factsOf } from './crm-sync/lead-facts.js';
+import type { CrmEvent } from './crm-sync/lead-facts.js';
 import { type SyncDeps, type SyncItem, syncBatch, toItem } from './crm-sync/sync-batch.js';
 
 export type CrmSyncOptions = Omit<SyncDeps, 'zoho' | 'onLeftOut'> & {
@@ -25,29 +25,37 @@ export function makeCrmSync(given: CrmSyncOptions) {
   const options = { ...given, onLeftOut: makeReport(given.log) };
   const { zoho, ledger, dryRun } = options;
   const needs = zoho === undefined ? [] : (['zoho'] as const);
-  /** What to forget once the event's receipt stands in the stream. */
-  const intentsByEvent = new WeakMap<StoredEvent, Map<string, string>>();
+
+  const items = new WeakMap<CrmEvent, SyncItem>();
 
   return defineBatchConsumer({
     name: 'crm-sync',
     on: ['lead.enriched', 'meeting.summarized'],
     emits: ['lead.synced'],
     // What writes nothing neither waits for Zoho nor proves that it is there.
-    needs: (event) => (factsOf(event).length > 0 ? needs : []),
+    needs: (event) => (itemOf(event).leads.length > 0 ? needs : []),
     batchMax: BATCH_MAX,
 
     async handleBatch(deliveries, context) {
-      const items = deliveries.map(({ event }) => toItem(event));
-      const concerned = items.filter(({ leads }) => leads.length > 0);
+      const batch = deliveries.map(({ event }) => itemOf(event));
+      const concerned = batch.filter(({ leads }) => leads.length > 0);
       const outcomes = await syncConcerned(concerned, context);
-      return items.map((item) => outcomes.get(item.event) ?? done(nothingToWrite(item.event)));
+      return batch.map((item) => outcomes.get(item.event) ?? done(nothingToWrite(item.event)));
     },
 
     async settled(events) {
-      const saved = new Map(events.flatMap((event) => [...(intentsByEvent.get(event) ?? [])]));
-      await ledger.dropIntents(saved);
+      if (dryRun) return;
+      const leads = events.flatMap((event) => itemOf(event).leads);
+      await ledger.dropIntents(leads.map(({ email, event }) => [email, event.id]));
     },
   });
+
+  /** Worked out once for each event that is handed over. */
+  function itemOf(event: CrmEvent): SyncItem {
+    const item = items.get(event) ?? toItem(event);
+    items.set(event, item);
+    return item;
+  }
 
   async function syncConcerned(
     items: readonly SyncItem[],
@@ -60,37 +68,16 @@ export function makeCrmSync(given: CrmSyncOptions) {
   }
 
   /** A lead's lease covers the CRM write only. */
-  async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, context: Context) {
+  async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, { signal, log }: Context) {
     const lease = await ledger.lease([...new Set(items.flatMap(({ leads }) => leads.map(({ email }) => email)))]);
     try {
       const [free, busy] = partition(items, ({ leads }) => leads.every(({ email }) => lease.emails.has(email)));
-      const outcomes = new Map<CrmEvent, Outcome<'lead.synced'>>(busy.map(({ event }) => [event, leased()]));
-      for (const [event, outcome] of await syncFree(free, deps, context)) outcomes.set(event, outcome);
+      const work = { deps, lease, log, signal: AbortSignal.any([signal, lease.signal]) };
+      const outcomes = await syncBatch(free, work);
+      for (const { event } of busy) outcomes.set(event, leased());
       return outcomes;
     } finally {
       await lease.release();
-    }
-  }
-
-  async function syncFree(
-    items: readonly SyncItem[],
-    deps: SyncDeps,
-    context: Context,
-  ): Promise<[CrmEvent, Outcome<'lead.synced'>][]> {
-    if (items.length === 0) return [];
-    try {
-      const { outcomes, intents } = await syncBatch(items, deps, context);
-      for (const { event, leads } of items) {
-        const own = leads.flatMap(({ email }) => (intents.has(email) ? [[email, intents.get(email)!] as const] : []));
-        intentsByEvent.set(event, new Map(own));
-      }
-      return items.map(({ event }, index) => [event, outcomes[index]!]);
-    } catch (error) {
-      // A call refused as a whole says nothing of the single event in it.
-      if (!(error instanceof TerminalError) || items.length === 1) return items.map(({ event }) => [event, { error }]);
-      const alone: [CrmEvent, Outcome<'lead.synced'>][] = [];
-      for (const item of items) alone.push(...(await syncFree([item], deps, context)));
-      return alone;
     }
   }
 }

@@ -11,16 +11,26 @@ import type { LeadSynced } from './events.js';
  */
 export type Quality = 0 | 1 | 2;
 
-/** A value as it was written: its quality, its hash, and the place of its event in the order of the lead's events. */
-export type Written = { quality: Quality; hash: string; order: string };
+/**
+ * A value as it was written: its quality, its hash, the place of its event in the order of the lead's events, and the turn
+ * of the write; '' where it was written before turns were kept.
+ */
+export type Written = { quality: Quality; hash: string; order: string; turn: string };
 
 export type BookingState = { state: string; startsAt: string; order: string };
 
 export type NoteState = { id: string | null; revision: number; module?: 'Leads' | 'Contacts' | 'Deals' };
 
-/** Compact, as there is one for each lead: `written` is by order and then field, since many fields share an order. */
+/**
+ * Compact, as there is one for each lead: `written` is by order and turn (`order@turn`) and then by field, since many
+ * fields share them.
+ */
 export type LeadState = {
   leadId?: string;
+  /** The turn in which `leadId` was learnt. */
+  turn?: string;
+  /** From this turn on every note of ours on the lead is known: it was made then, or all of its notes were looked at. */
+  whole?: string;
   /** Event ids that concern the lead, newest last. */
   events?: string[];
   written?: Record<string, Record<string, string>>;
@@ -33,10 +43,33 @@ export const DERIVED = '~';
 
 type Wrote = NonNullable<LeadSynced['wrote']>[string];
 
+/**
+ * Turns tell the writes to one lead apart, the later ones being the higher: receipts may be appended in another order than
+ * the CRM was written. A turn is the time of the lease under which it was written, Redis' clock in ms; as text it sorts.
+ */
+export function turnAt(ms: number): string {
+  return ms.toString(36).padStart(9, '0');
+}
+
+/** The time in a turn; 0 where there is none. */
+export function timeOfTurn(turn: string | undefined): number {
+  return turn === undefined || turn === '' ? 0 : Number.parseInt(turn, 36);
+}
+
+/** The turn of a write under a lease taken at `leasedAt`: after all that is known, also where clocks went back. */
+export function nextTurn(state: LeadState, leasedAt: number): string {
+  const turns = [
+    state.turn ?? '',
+    state.whole ?? '',
+    ...Object.keys(state.written ?? {}).map((key) => splitKey(key).turn),
+  ];
+  return turnAt(Math.max(leasedAt, ...turns.map((turn) => timeOfTurn(turn) + 1)));
+}
+
 export function writtenOf(state: LeadState, field: string): Written | undefined {
-  for (const [order, fields] of Object.entries(state.written ?? {})) {
+  for (const [key, fields] of Object.entries(state.written ?? {})) {
     const value = fields[field];
-    if (value !== undefined) return { quality: Number(value[0]) as Quality, hash: value.slice(1), order };
+    if (value !== undefined) return toWritten(value, splitKey(key));
   }
   return undefined;
 }
@@ -46,17 +79,29 @@ export function beats(a: Pick<Written, 'quality' | 'order'>, b: Pick<Written, 'q
   return a.quality === b.quality ? a.order > b.order : a.quality > b.quality;
 }
 
-/** Adds what one event wrote; adding it twice changes nothing, nor does the order of events but for what is derived. */
+/** Adds what one event wrote. Adding it twice changes nothing, nor does the order in which the writes of a lead come. */
 export function addWrote(state: LeadState, wrote: Wrote): LeadState {
+  const { order, turn = '' } = wrote;
   let next = state;
-  for (const [field, value] of Object.entries(wrote.fields ?? {})) {
-    const added: Written = { quality: Number(value[0]) as Quality, hash: value.slice(1), order: wrote.order };
-    const known = writtenOf(next, field);
-    if (known === undefined || !beats(known, added)) next = putWritten(next, field, value, wrote.order);
+  for (const [field, value] of Object.entries(wrote.fields ?? {})) next = addValue(next, field, value, { order, turn });
+  for (const [field, value] of Object.entries(wrote.derived ?? {})) {
+    next = addValue(next, field, value, { order: DERIVED, turn });
   }
-  for (const [field, value] of Object.entries(wrote.derived ?? {})) next = putWritten(next, field, value, DERIVED);
-  for (const [id, booking] of Object.entries(wrote.bookings ?? {})) next = addBooking(next, id, booking, wrote.order);
-  return next;
+  for (const earlier of wrote.earlier ?? []) next = addWrote(next, { order, ...earlier });
+  for (const [id, booking] of Object.entries(wrote.bookings ?? {})) next = addBooking(next, id, booking, order);
+  for (const [noteKey, id] of Object.entries(wrote.stood ?? {})) next = addNote(next, noteKey, { id, revision: 0 });
+  return wrote.stood === undefined ? next : addWhole(next, turn);
+}
+
+/** Of two ids of one lead the one that was learnt later counts. */
+export function addLeadId(state: LeadState, leadId: string, turn = ''): LeadState {
+  if (state.leadId !== undefined && turn < (state.turn ?? '')) return state;
+  return { ...state, leadId, ...(turn === '' ? {} : { turn }) };
+}
+
+/** See `LeadState.whole`. */
+export function addWhole(state: LeadState, turn: string): LeadState {
+  return turn > (state.whole ?? '') ? { ...state, whole: turn } : state;
 }
 
 export function addBooking(
@@ -83,8 +128,9 @@ export function addNote(state: LeadState, noteKey: string, note: NoteState): Lea
 
 /** Both at once, as for a projection and what is not folded into it yet. */
 export function mergeStates(a: LeadState, b: LeadState): LeadState {
-  let merged: LeadState = { ...a, ...(b.leadId === undefined ? {} : { leadId: b.leadId }) };
-  for (const [order, fields] of Object.entries(b.written ?? {})) merged = addWrote(merged, { order, fields });
+  let merged = b.leadId === undefined ? a : addLeadId(a, b.leadId, b.turn);
+  if (b.whole !== undefined) merged = addWhole(merged, b.whole);
+  for (const [key, fields] of Object.entries(b.written ?? {})) merged = addWrote(merged, { ...splitKey(key), fields });
   for (const [id, [state, startsAt, order]] of Object.entries(b.bookings ?? {})) {
     merged = addBooking(merged, id, [state, startsAt], order);
   }
@@ -100,12 +146,33 @@ export function hashValue(value: unknown): string {
   return createHash('sha256').update(text).digest('base64url').slice(0, 10);
 }
 
-function putWritten(state: LeadState, field: string, value: string, order: string): LeadState {
+type Place = Pick<Written, 'order' | 'turn'>;
+
+/** The write with the higher turn is what stands in the CRM; without turns the better or later fact is taken to be. */
+function addValue(state: LeadState, field: string, value: string, place: Place): LeadState {
+  const added = toWritten(value, place);
+  const known = writtenOf(state, field);
+  if (known !== undefined && known.turn > added.turn) return state;
+  if (known !== undefined && known.turn === added.turn && beats(known, added)) return state;
+  return putValue(state, field, value, place);
+}
+
+function putValue(state: LeadState, field: string, value: string, { order, turn }: Place): LeadState {
+  const key = turn === '' ? order : `${order}@${turn}`;
   const written: Record<string, Record<string, string>> = {};
   for (const [known, fields] of Object.entries(state.written ?? {})) {
     const { [field]: _replaced, ...rest } = fields;
     if (Object.keys(rest).length > 0) written[known] = rest;
   }
-  written[order] = { ...written[order], [field]: value };
+  written[key] = { ...written[key], [field]: value };
   return { ...state, written };
+}
+
+function toWritten(value: string, { order, turn }: Place): Written {
+  return { quality: Number(value[0]) as Quality, hash: value.slice(1), order, turn };
+}
+
+function splitKey(key: string): Place {
+  const at = key.indexOf('@');
+  return at < 0 ? { order: key, turn: '' } : { order: key.slice(0, at), turn: key.slice(at + 1) };
 }

@@ -7,7 +7,7 @@ import { NotYetError } from '../lib/errors.js';
 import type { StreamName } from '../lib/event-id.js';
 import { catalogue, type LeadSynced, type StoredEvent } from '../lib/events.js';
 import type { Keys } from '../lib/keys.js';
-import { addNote, addWrote, type LeadState, mergeStates } from '../lib/lead-state.js';
+import { addLeadId, addNote, addWhole, addWrote, type LeadState, mergeStates } from '../lib/lead-state.js';
 import { type Projection, readPositions } from '../lib/projector.js';
 import type { RedisClient } from '../lib/redis.js';
 import { toRecord } from '../lib/runtime/entry.js';
@@ -52,9 +52,11 @@ export function makeReadLeads({ redis, keys }: { redis: RedisClient; keys: Keys 
 }
 
 function addSynced(state: LeadState, synced: LeadSynced, email: string): LeadState {
-  const leadId = [...synced.leads, ...(synced.matched ?? [])].find((lead) => lead.email === email)?.leadId;
-  let next: LeadState = typeof leadId === 'string' ? { ...state, leadId } : state;
   const wrote = synced.wrote?.[email];
+  const leadId = [...synced.leads, ...(synced.matched ?? [])].find((lead) => lead.email === email)?.leadId;
+  let next: LeadState = typeof leadId === 'string' ? addLeadId(state, leadId, wrote?.turn) : state;
+  const isNew = synced.leads.some((lead) => lead.email === email && lead.action === 'insert');
+  if (isNew && wrote?.turn !== undefined) next = addWhole(next, wrote.turn);
   if (wrote !== undefined) next = addWrote(next, wrote);
   for (const note of synced.notes) {
     if (note.email !== email || note.noteKey === undefined || note.noteId === null) continue;

@@ -1,10 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { NotYetError } from '../../src/lib/errors.js';
 import { makeKeys } from '../../src/lib/keys.js';
-import { makeLeadLedger } from '../../src/lib/lead-ledger.js';
+import { type Intent, makeLeadLedger } from '../../src/lib/lead-ledger.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { failureOf } from '../helpers/zoho-client.js';
 
 const test = suite('leases and intents of leads');
 
@@ -55,20 +57,97 @@ test('the lease of a worker that died ends by itself; one that is held is kept',
   await held.release();
 });
 
-test('an intent is remembered until its receipt stands, and what was added since stays', async () => {
+const intent = (order: string, field: string, value: string): Intent => ({
+  wrote: { order, fields: { [field]: value } },
+});
+
+test('an intent is remembered until the receipt of its event stands, and another event’s stays', async () => {
   const ledger = ledgerOf('a');
-  const saved = await ledger.saveIntents(new Map([['x@a.example', { written: { o1: { Company: '2abc' } } }]]));
-  assert.equal((await ledger.readIntents(['x@a.example', 'y@a.example'])).get('x@a.example'), {
-    written: { o1: { Company: '2abc' } },
-  });
-  const later = await ledger.saveIntents(new Map([['x@a.example', { written: { o2: { Phone: '2def' } } }]]));
-  await ledger.dropIntents(saved);
-  assert.equal((await ledger.readIntents(['x@a.example'])).get('x@a.example')?.written, {
-    o1: { Company: '2abc' },
-    o2: { Phone: '2def' },
-  });
-  await ledger.dropIntents(later);
-  assert.is((await ledger.readIntents(['x@a.example'])).size, 0);
+  const lease = await ledger.lease(['x@a.example']);
+  await lease.saveIntents(new Map([['x@a.example', new Map([['e1', intent('o1', 'Company', '2abc')]])]]));
+  assert.equal(
+    await ledger.readIntents(['x@a.example', 'y@a.example']),
+    new Map([
+      ['x@a.example', new Map([['e1', intent('o1', 'Company', '2abc')]])],
+      ['y@a.example', new Map()],
+    ]),
+  );
+  await lease.saveIntents(new Map([['x@a.example', new Map([['e2', intent('o2', 'Phone', '2def')]])]]));
+  await ledger.dropIntents([['x@a.example', 'e1']]);
+  const left = new Map([['e2', intent('o2', 'Phone', '2def')]]);
+  assert.equal((await ledger.readIntents(['x@a.example'])).get('x@a.example'), left);
+  await lease.release();
+  const next = await ledger.lease(['x@a.example']);
+  assert.equal(next.intentsOf('x@a.example'), left, 'whoever holds the lead next knows');
+  await ledger.dropIntents([['x@a.example', 'e2']]);
+  assert.is(await redis.exists('p:ledger:leads'), 0);
+  await next.release();
+});
+
+test('who has lost a lease can neither save nor write, and is told at once', async () => {
+  const held = await ledgerOf('a').lease(['x@a.example', 'y@a.example']);
+  held.assertHeld();
+  await redis.hset('p:lease:leads', 'y@a.example', `b|${Date.now() + 60_000}`);
+  const saving = held.saveIntents(new Map([['y@a.example', new Map([['e1', intent('o1', 'Company', '2abc')]])]]));
+  assert.instance(await failureOf(saving), NotYetError);
+  assert.is(held.signal.aborted, true);
+  assert.throws(
+    () => held.assertHeld(),
+    (error: unknown) => error instanceof NotYetError,
+  );
+  assert.is(await redis.exists('p:ledger:leads'), 0, 'nothing was saved');
+  await held.release();
+  assert.equal(Object.keys(await redis.hgetall('p:lease:leads')), ['y@a.example'], 'what is another’s is left');
+});
+
+test('a lease that is gone from Redis is not made again, and stops what runs under it', async () => {
+  const held = await ledgerOf('a', 300).lease(['x@a.example']);
+  await redis.flushall();
+  await waitFor('the loss to be noticed', () => held.signal.aborted);
+  assert.is(await redis.exists('p:lease:leads'), 0);
+  await held.release();
+});
+
+test('a lease that cannot be renewed while Redis is away ends by itself', async () => {
+  const client = server.connect({ maxRetriesPerRequest: null }) as unknown as RedisClient;
+  const ledger = makeLeadLedger({ redis: client, keys, owner: 'a', leaseMs: 400 });
+  const held = await ledger.lease(['x@a.example']);
+  server.kill('SIGSTOP');
+  await waitFor('the lease to end', () => held.signal.aborted);
+  assert.throws(
+    () => held.assertHeld(),
+    (error: unknown) => error instanceof NotYetError,
+  );
+  server.kill('SIGCONT');
+  await held.release();
+  client.disconnect();
+});
+
+test('what is known from before a new connection is not relied on', async () => {
+  const client = server.connect() as unknown as RedisClient;
+  const ledger = makeLeadLedger({ redis: client, keys, owner: 'a', leaseMs: 10_000 });
+  const first = await ledger.lease(['x@a.example']);
+  assert.ok(ledger.remembersSince() <= first.takenAt);
+  await first.release();
+  client.disconnect(true);
+  await waitFor('the new connection', () => ledger.remembersSince() === Number.POSITIVE_INFINITY);
+  const second = await ledger.lease(['x@a.example']);
+  assert.is(ledger.remembersSince(), second.takenAt);
+  await second.release();
+  client.disconnect();
+});
+
+test('as many leads as may come together are leased, saved and dropped in one call each', async () => {
+  const ledger = ledgerOf('a');
+  const emails = Array.from({ length: 9_000 }, (_, index) => `n${index}@a.example`);
+  const lease = await ledger.lease(emails);
+  assert.is(lease.emails.size, 9_000);
+  await lease.saveIntents(new Map(emails.map((email) => [email, new Map([['e1', intent('o1', 'Company', '2abc')]])])));
+  assert.is(await redis.hlen('p:ledger:leads'), 9_000);
+  await ledger.dropIntents(emails.map((email) => [email, 'e1']));
+  assert.is(await redis.hlen('p:ledger:leads'), 0);
+  await lease.release();
+  assert.is(await redis.exists('p:lease:leads'), 0);
 });
 
 test.run();

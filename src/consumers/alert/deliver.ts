@@ -3,7 +3,7 @@
  * open whether the message stands there, it is posted once more, marked as a possible repeat, and never again.
  */
 import type { Context } from '../../lib/consumer.js';
-import { OutageError, TerminalError } from '../../lib/errors.js';
+import { NotYetError, OutageError, TerminalError } from '../../lib/errors.js';
 import type { Slack } from '../../lib/providers/slack/slack.js';
 import type { AlertMessage } from './message.js';
 
@@ -26,7 +26,9 @@ export type Deliver = (
   context: Pick<Context, 'signal' | 'log'>,
 ) => Promise<Verdicts>;
 
-/** Throws where nothing was posted and another try may: an outage of Slack, an abort, marks that cannot be read. */
+/**
+ * Throws where nothing was posted and another try may: an outage of Slack, its limit, an abort, marks that cannot be read.
+ */
 export function makeDeliver({ slack, marks }: { slack: Slack | undefined; marks: RetryMarks }): Deliver {
   return async (eventIds, compose, { signal, log }) => {
     if (slack === undefined) return writeToLog(eventIds, compose(false), log);
@@ -40,9 +42,10 @@ export function makeDeliver({ slack, marks }: { slack: Slack | undefined; marks:
       return verdicts(eventIds, { delivery: 'slack', ts });
     } catch (error) {
       signal.throwIfAborted();
-      if (!isOutage(error)) return writeToLog(eventIds, message, log, error);
+      const isWaiting = error instanceof NotYetError;
+      if (!isWaiting && !isOutage(error)) return writeToLog(eventIds, message, log, error);
       const fresh = eventIds.filter((eventId) => !doubtful.includes(eventId));
-      if (!error.mayBeDone) {
+      if (isWaiting || !error.mayBeDone) {
         await Promise.all(fresh.map((eventId) => marks.clearSent(eventId)));
         throw error;
       }

@@ -1,6 +1,6 @@
 /**
- * Works out what would be written, and writes nothing: `lead.synced` and the log show exactly the requests that would have
- * been sent. Zoho is read where credentials are set; without them each lead is taken for a new one, and the request says so.
+ * Works out what would be written, and writes nothing: `lead.synced` holds exactly the requests that would have been sent.
+ * They are full of people's data, so the log only counts them. Zoho is read where credentials are set; without them each lead is taken for a new one, and the request says so.
  */
 import type { Context, Outcome } from '../../lib/consumer.js';
 import type { LeadSynced } from '../../lib/events.js';
@@ -11,8 +11,10 @@ import {
   type Zoho,
 } from '../../lib/providers/zoho/crm.js';
 import type { CrmEvent } from './lead-facts.js';
+import { groupByEmail, type LeadResult, lookUp, needsWrite, planLeads, toRecord } from './look-up.js';
 import { notesOf } from './notes.js';
-import { type LeadResult, lookUp, planLeads, type SyncDeps, type SyncItem, toRecord } from './sync-batch.js';
+import type { SyncDeps, SyncItem } from './sync-batch.js';
+import { isToBeRenewed } from './write-notes.js';
 
 type Request = NonNullable<LeadSynced['requests']>[number];
 
@@ -27,20 +29,31 @@ export async function rehearse(
   const deps: SyncDeps = { ...options, zoho: options.zoho ?? emptyCrm };
   const assumes = options.zoho === undefined ? ASSUMES_NEW : undefined;
   const outcomes = new Map<CrmEvent, Outcome<'lead.synced'>>();
-  const knowledge = await lookUp(items, deps, signal);
+  const emails = [...groupByEmail(items).keys()];
+  const [intents, folded] = [await deps.ledger.readIntents(emails), await deps.readLeads(emails)];
+  const known = { folded, intentsOf: (email: string) => intents.get(email) ?? new Map() };
+  const knowledge = await lookUp(emails, known, deps, signal);
   for (const item of items) {
-    const results = planLeads([item], knowledge, deps);
-    const data = describe(item, [...results.values()], assumes);
-    log.info({ event: item.event.id, requests: data.requests }, 'dry run: these requests were not sent');
+    const results = planLeads(groupByEmail([item]), knowledge, deps);
+    const data = describeWrites(item, [...results.values()], assumes);
+    log.info(countsOf(item.event.id, data), 'dry run: nothing was sent');
     outcomes.set(item.event, { events: [{ type: 'lead.synced', data }] });
   }
   return outcomes;
 }
 
-function describe(item: SyncItem, results: readonly LeadResult[], assumes: string | undefined): LeadSynced {
-  const toWrite = results.filter(
-    ({ plan, found }) => found?.converted === undefined && (plan.fields.size > 0 || found === undefined),
-  );
+function countsOf(eventId: string, { outcome, leads, notes, requests = [] }: LeadSynced): object {
+  const counts = { leads: leads.length, notes: notes.length, requests: requests.length };
+  return { event: eventId, outcome, ...counts, look: `npm run -s gvi -- show ${eventId}` };
+}
+
+/** The requests that would carry the plans out, as `lead.synced` tells them. */
+export function describeWrites(
+  item: SyncItem,
+  results: readonly LeadResult[],
+  assumes: string | undefined,
+): LeadSynced {
+  const toWrite = results.filter(needsWrite);
   const upsert =
     toWrite.length === 0
       ? []
@@ -57,9 +70,10 @@ function describe(item: SyncItem, results: readonly LeadResult[], assumes: strin
       found,
       standingId: standing?.[0] ?? null,
       isSuperseded: standing !== undefined && standing[1] > note.revision,
+      isThere: standing !== undefined && standing[0] !== null && !isToBeRenewed(item.event, note, standing[1]),
     };
   });
-  const live = planned.filter(({ isSuperseded }) => !isSuperseded);
+  const live = planned.filter(({ isSuperseded, isThere }) => !isSuperseded && !isThere);
   const created = live.filter(({ standingId }) => standingId === null);
   const updated = live.filter(({ standingId }) => standingId !== null);
   const requests: Request[] = [

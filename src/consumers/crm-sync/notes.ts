@@ -33,3 +33,8 @@ export function notesOf(event: CrmEvent, emails: readonly string[]): NotePlan[] 
 export function noteKeyOf({ key }: { key: string }): string {
   return key.replace(/:r\d+$/, '');
 }
+
+/** The key in a note's marker line; of several the last, as that is the one we wrote. */
+export function noteKeyIn(content: string): string | undefined {
+  return [...content.matchAll(/^\[gvi:([^\]\s]+)\]\s*$/gm)].at(-1)?.[1];
+}

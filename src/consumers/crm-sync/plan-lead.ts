@@ -17,7 +17,12 @@ import { type Fact, type LeadFacts, type LeadField, standInFacts } from './lead-
 import { statusOf } from './lead-status.js';
 
 /** The lead as the CRM has it now. */
-export type CrmLead = { id: string; fields: Readonly<Record<string, unknown>> };
+export type CrmLead = {
+  id: string;
+  fields: Readonly<Record<string, unknown>>;
+  /** Where the CRM is not asked: the hash of what stands in each field, as far as it is known. */
+  hashes?: Readonly<Record<string, string>>;
+};
 
 export type PlannedField = { value: string; quality: Quality; order: string };
 
@@ -39,29 +44,33 @@ export function planLead(input: {
   fieldMap: ReadonlyMap<LeadField, FieldTarget>;
   fit: (field: string, value: string) => string | undefined;
 }): LeadPlan {
-  const { email, facts, known, crmLead, fieldMap, fit } = input;
+  const { email, known, crmLead, fieldMap } = input;
   const plan: LeadPlan = { email, crmLead, fields: new Map(), standing: new Map() };
-  for (const [ours, best] of bestFacts(email, facts, known, crmLead)) {
-    const target = fieldMap.get(ours);
-    const value = target === undefined ? undefined : fit(target.field, best.value);
-    if (target === undefined || value === undefined) continue;
-    const decision = decideField({ ...best, value }, target, writtenOf(known, target.field), crmLead);
-    if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(target.field, { ...best, value });
+  for (const [ours, best] of bestFacts(input)) {
+    const target = fieldMap.get(ours)!;
+    const decision = decideField(best, target, writtenOf(known, target.field), crmLead);
+    if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(target.field, best);
   }
   return plan;
 }
 
-/** The best fact for each of our fields, over all events at hand. */
-function bestFacts(
-  email: string,
-  facts: readonly LeadFacts[],
-  known: LeadState,
-  crmLead: CrmLead | undefined,
-): Map<LeadField, PlannedField> {
+/** The best fact for each of our fields that has a place in the CRM, over all events at hand. */
+function bestFacts({
+  email,
+  facts,
+  known,
+  crmLead,
+  fieldMap,
+  fit,
+}: Parameters<typeof planLead>[0]): Map<LeadField, PlannedField> {
   const best = new Map<LeadField, PlannedField>();
   const offer = (fact: Fact, order: string) => {
+    const target = fieldMap.get(fact.field);
+    // What the field can't take must not outdo what it can: one after another, the events would have left that.
+    const value = target === undefined ? undefined : fit(target.field, fact.value);
+    if (value === undefined) return;
     const before = best.get(fact.field);
-    const offered = { value: fact.value, quality: fact.quality, order };
+    const offered = { value, quality: fact.quality, order };
     if (before === undefined || beats(offered, before)) best.set(fact.field, offered);
   };
   for (const lead of facts) for (const fact of lead.facts) offer(fact, lead.order);
@@ -96,13 +105,19 @@ export function decideField(
   crmLead: CrmLead | undefined,
 ): FieldDecision {
   if (crmLead === undefined) return 'write';
-  const current = crmLead.fields[target.field];
-  const isEmpty = current === undefined || current === null || current === '';
-  const isSame = !isEmpty && hashValue(current) === hashValue(fact.value);
-  const isOurs = written !== undefined && !isEmpty && hashValue(current) === written.hash;
-  if (isSame) return written?.order === fact.order || (isOurs && beats(fact, written)) ? 'stands' : 'leave';
+  const current = hashOfCurrent(crmLead, target.field);
+  const isEmpty = current === undefined;
+  const isSame = current === hashValue(fact.value);
+  const isOurs = !isEmpty && current === written?.hash;
   const mayReplace = written === undefined || !beats(written, fact);
+  if (isSame) return isOurs && mayReplace ? 'stands' : 'leave';
   if (target.owner === 'service') return mayReplace || isEmpty ? 'write' : 'leave';
   if (isEmpty) return written === undefined && fact.quality > 0 ? 'write' : 'leave';
   return isOurs && mayReplace ? 'write' : 'leave';
+}
+
+/** `undefined` where the field is empty. */
+function hashOfCurrent({ fields, hashes }: CrmLead, field: string): string | undefined {
+  const value = fields[field];
+  return value === undefined || value === null || value === '' ? hashes?.[field] : hashValue(value);
 }

@@ -1,24 +1,60 @@
 /** What an event wrote to a lead, in the short form that `lead.synced` and the ledger keep. */
 import type { LeadSynced } from '../../lib/events.js';
+import type { Intent } from '../../lib/lead-ledger.js';
 import { DERIVED, hashValue } from '../../lib/lead-state.js';
+import { snapshotOf } from './doubt.js';
 import type { LeadFacts } from './lead-facts.js';
-import type { LeadPlan } from './plan-lead.js';
+import type { LeadResult } from './look-up.js';
+import type { PlannedField } from './plan-lead.js';
 
 export type Wrote = NonNullable<LeadSynced['wrote']>[string];
 
-/** Of a record that several events were folded into, the fields that are this event's, and what follows from all. */
-export function toWrote(lead: LeadFacts, plan: LeadPlan): Wrote {
-  const fields = hashesOf(plan, lead.order);
-  const derived = hashesOf(plan, DERIVED);
+/**
+ * Of a record that several events were folded into, the fields that are this event's, and what follows from all. Both what
+ * is written and what stood there already for the same fact.
+ */
+export function toWrote(lead: LeadFacts, result: LeadResult): Wrote {
+  const { plan, stood } = result;
+  const wrote = compose(lead, result, new Map([...plan.standing, ...plan.fields]));
+  return stood === undefined ? wrote : { ...wrote, stood };
+}
+
+/**
+ * What is about to be written for an event, for the ledger, beside what it holds of the event's notes. What stands already
+ * for the same facts is as certain as an earlier try.
+ */
+export function toIntent(lead: LeadFacts, result: LeadResult, notes: Intent['notes']): Intent {
+  const { plan, turn, found } = result;
+  const wrote = compose(lead, result, plan.fields);
+  const { fields, derived } = compose(lead, result, plan.standing);
+  const standing = fields || derived ? [{ turn, ...(fields && { fields }), ...(derived && { derived }) }] : [];
+  const certain = [...(wrote.earlier ?? []), ...standing];
   return {
-    order: lead.order,
-    ...(Object.keys(fields).length === 0 ? {} : { fields }),
-    ...(Object.keys(derived).length === 0 ? {} : { derived }),
-    ...(lead.bookings === undefined ? {} : { bookings: lead.bookings }),
+    wrote: certain.length === 0 ? wrote : { ...wrote, earlier: certain },
+    ...(found === undefined ? {} : { before: snapshotOf(found) }),
+    ...(notes === undefined ? {} : { notes }),
   };
 }
 
-function hashesOf(plan: LeadPlan, order: string): Record<string, string> {
-  const own = [...plan.fields, ...plan.standing].filter(([, planned]) => planned.order === order);
+function compose(
+  { order, bookings, event }: LeadFacts,
+  { turn, settled }: LeadResult,
+  planned: ReadonlyMap<string, PlannedField>,
+): Wrote {
+  const fields = hashesOf(planned, order);
+  const derived = hashesOf(planned, DERIVED);
+  const earlier = settled.get(event.id)?.wrote.earlier;
+  return {
+    order,
+    turn,
+    ...(Object.keys(fields).length === 0 ? {} : { fields }),
+    ...(Object.keys(derived).length === 0 ? {} : { derived }),
+    ...(earlier === undefined ? {} : { earlier }),
+    ...(bookings === undefined ? {} : { bookings }),
+  };
+}
+
+function hashesOf(planned: ReadonlyMap<string, PlannedField>, order: string): Record<string, string> {
+  const own = [...planned].filter(([, field]) => field.order === order);
   return Object.fromEntries(own.map(([field, { quality, value }]) => [field, `${quality}${hashValue(value)}`]));
 }

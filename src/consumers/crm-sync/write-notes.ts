@@ -3,11 +3,15 @@
  * looked for by its marker line, all others are created in one call.
  */
 import { RetryableError, TerminalError } from '../../lib/errors.js';
-import type { RecordResult } from '../../lib/providers/zoho/crm.js';
-import { inCalls } from './calls.js';
-import type { CrmEvent } from './lead-facts.js';
-import { type NotePlan, notesOf } from './notes.js';
-import type { LeadResult, SyncDeps, SyncItem } from './sync-batch.js';
+import type { Intent, Intents } from '../../lib/lead-ledger.js';
+import { timeOfTurn } from '../../lib/lead-state.js';
+import { NOTES_LISTED_MAX, type RecordResult } from '../../lib/providers/zoho/crm.js';
+import { inCalls, inParallel } from './calls.js';
+import { knownOfNote } from './doubt.js';
+import { type CrmEvent, orderOf } from './lead-facts.js';
+import type { LeadResult } from './look-up.js';
+import { type NotePlan, noteKeyIn, notesOf } from './notes.js';
+import type { SyncItem, Work } from './sync-batch.js';
 
 export type NoteModule = 'Leads' | 'Contacts' | 'Deals';
 
@@ -20,32 +24,40 @@ export type LeadNote = {
   action: 'insert' | 'update' | 'none';
   /** A later revision stands in the CRM. */
   isSuperseded: boolean;
+  /** It may have been written without our knowing its id. */
+  isDoubtful: boolean;
+  /** It stood in the CRM and somebody has deleted it. */
+  isAnew?: boolean;
   error?: unknown;
 };
+
+/** Listings at once. */
+const LISTINGS_MAX = 3;
 
 export async function writeNotes(
   items: readonly SyncItem[],
   results: ReadonlyMap<string, LeadResult>,
-  deps: SyncDeps,
-  signal: AbortSignal,
+  work: Work,
 ): Promise<LeadNote[]> {
-  const notes = newestOfEach(items.flatMap((item) => plansOf(item, results)));
-  await findStanding(notes, results, deps, signal);
-  await deps.ledger.saveIntents(intentsOf(notes));
+  const notes = newestOfEach(items.flatMap((item) => plansOf(item, results, work)));
+  await findStanding(notes, results, work);
+  const planned = notes.filter(({ action }) => action !== 'none');
+  if (planned.length === 0) return notes;
+  await work.lease.saveIntents(intentsOf(planned, work));
   await updateNotes(
-    notes.filter(({ action }) => action === 'update'),
-    deps,
-    signal,
+    planned.filter(({ action }) => action === 'update'),
+    work,
   );
-  await createNotes(
-    notes.filter(({ action }) => action === 'insert'),
-    deps,
-    signal,
-  );
+  const added = planned.filter(({ action }) => action === 'insert');
+  // One that turned out to be gone is written anew: from here on it may stand under an id that nobody knows.
+  if (added.some(({ isAnew }) => isAnew)) await work.lease.saveIntents(intentsOf(added, work));
+  await createNotes(added, work);
+  // Spares others a look before the receipts stand; nothing depends on it.
+  if (added.length > 0) await work.lease.saveIntents(intentsOf(planned, work)).catch(() => {});
   return notes;
 }
 
-function plansOf({ event, leads }: SyncItem, results: ReadonlyMap<string, LeadResult>): LeadNote[] {
+function plansOf({ event, leads }: SyncItem, results: ReadonlyMap<string, LeadResult>, { lease }: Work): LeadNote[] {
   const plans = notesOf(
     event,
     leads.map(({ email }) => email),
@@ -54,14 +66,21 @@ function plansOf({ event, leads }: SyncItem, results: ReadonlyMap<string, LeadRe
     const { leadId, found, known, error } = results.get(plan.email)!;
     if (leadId === null || error !== undefined) return [];
     const parent = parentOf(leadId, found?.converted);
-    const standing = known.notes?.[plan.noteKey];
-    const isSuperseded = standing !== undefined && standing[1] > plan.revision;
-    const isThere = standing !== undefined && standing[0] !== null && standing[1] >= plan.revision;
-    const noteId = standing?.[0] ?? null;
+    const asked = { noteKey: plan.noteKey, eventId: event.id };
+    const { standing, isDoubtful } = knownOfNote(known, lease.intentsOf(plan.email), asked);
+    // A later one that is in doubt is tried again by its own event.
+    const isSuperseded = standing !== undefined && standing.revision > plan.revision;
     // Written before a crash, by this very event: it counts as written by it.
-    const action = isThere ? 'none' : noteId === null ? 'insert' : 'update';
-    return [{ event, plan, ...parent, noteId, action, isSuperseded }];
+    const isThere = standing !== undefined && standing.id !== null && !isToBeRenewed(event, plan, standing.revision);
+    const noteId = standing?.id ?? null;
+    const action = isSuperseded || isThere ? 'none' : noteId === null ? 'insert' : 'update';
+    return [{ event, plan, ...parent, noteId, action, isSuperseded, isDoubtful }];
   });
+}
+
+/** An older revision gives way; a replay does the same one again. */
+export function isToBeRenewed(event: CrmEvent, { revision }: NotePlan, standingRevision: number): boolean {
+  return standingRevision < revision || (standingRevision === revision && event.fields.replay !== undefined);
 }
 
 /** What became of a lead carries its notes: the deal, else the contact. */
@@ -80,70 +99,95 @@ function newestOfEach(notes: readonly LeadNote[]): LeadNote[] {
   const newest = new Map<string, number>();
   for (const note of notes) newest.set(idOf(note), Math.max(newest.get(idOf(note)) ?? 0, note.plan.revision));
   return notes.map((note) =>
-    note.plan.revision < newest.get(idOf(note))! ? { ...note, action: 'none', isSuperseded: true } : note,
+    note.plan.revision < newest.get(idOf(note))! ? { ...note, action: 'none' as const, isSuperseded: true } : note,
   );
 }
 
 /**
- * A note may stand although nobody here knows its id: after a lost answer (the ledger holds an intent), and after Redis was
- * emptied (the lead is in the CRM, yet nothing is known of it).
+ * A note may stand although nobody here knows its id: after a lost answer (the ledger holds an intent), and after Redis
+ * forgot what was done (it was emptied, or lost its last moments). All notes of such a lead are looked at.
  */
 async function findStanding(
   notes: readonly LeadNote[],
   results: ReadonlyMap<string, LeadResult>,
-  { zoho }: SyncDeps,
-  signal: AbortSignal,
+  { deps: { zoho, ledger }, signal }: Work,
 ): Promise<void> {
-  const inDoubt = notes.filter(({ action, plan }) => action === 'insert' && mayStand(results.get(plan.email)!, plan));
-  for (const note of inDoubt) {
-    const standing = (await zoho.listNotes(note.module, note.parentId, { signal })).find(({ content }) =>
-      content.includes(note.plan.marker),
-    );
-    if (standing === undefined) continue;
-    note.noteId = standing.id;
-    note.action = 'update';
-  }
+  const since = ledger.remembersSince();
+  const inDoubt = notes.filter(
+    (note) => note.action === 'insert' && mayStand(note, results.get(note.plan.email)!, since),
+  );
+  const emails = [...new Set(inDoubt.map(({ plan }) => plan.email))];
+  await inParallel(emails, LISTINGS_MAX, async (email) => {
+    const own = inDoubt.filter(({ plan }) => plan.email === email);
+    const { module, parentId } = own[0]!;
+    const standing = await zoho.listNotes(module, parentId, { signal });
+    for (const note of own) {
+      const found = standing.find(({ content }) => content.includes(note.plan.marker));
+      if (found === undefined) continue;
+      note.noteId = found.id;
+      note.action = 'update';
+    }
+    if (module === 'Leads' && standing.length < NOTES_LISTED_MAX) results.get(email)!.stood = byKey(standing);
+  });
 }
 
-function mayStand({ known, found }: LeadResult, { noteKey }: NotePlan): boolean {
-  const hasIntent = known.notes?.[noteKey] !== undefined;
-  const isUnknownHere = known.leadId === undefined && known.written === undefined && known.bookings === undefined;
-  return hasIntent || (isUnknownHere && found !== undefined);
+/** A lead that was made just now has no note; of one that is known from its beginning, each note is known. */
+function mayStand({ isDoubtful }: LeadNote, { known, leadId, action }: LeadResult, since: number): boolean {
+  if (isDoubtful) return true;
+  if (action === 'insert') return false;
+  return known.leadId !== leadId || timeOfTurn(known.whole) < since;
 }
 
-function intentsOf(notes: readonly LeadNote[]) {
-  const intents = new Map<string, { notes: Record<string, [null, number]> }>();
-  for (const { plan, action } of notes) {
-    if (action !== 'insert') continue;
-    intents.set(plan.email, { notes: { ...intents.get(plan.email)?.notes, [plan.noteKey]: [null, plan.revision] } });
+function byKey(notes: readonly { id: string; content: string }[]): Record<string, string> {
+  return Object.fromEntries(
+    notes.flatMap(({ id, content }) => {
+      const noteKey = noteKeyIn(content);
+      return noteKey === undefined ? [] : [[noteKey, id]];
+    }),
+  );
+}
+
+/** Beside what the ledger holds of the same event already. */
+function intentsOf(notes: readonly LeadNote[], { lease }: Work): Map<string, Intents> {
+  const intents = new Map<string, Intents>();
+  for (const { event, plan, noteId, module, error } of notes) {
+    const known = lease.intentsOf(plan.email).get(event.id) ?? { wrote: { order: orderOf(event) } };
+    const { [plan.noteKey]: _before, ...others } = known.notes ?? {};
+    // What Zoho has refused for good does not stand, and stands in nobody's way.
+    const own = error instanceof TerminalError ? {} : { [plan.noteKey]: toSaved(noteId, plan.revision, module) };
+    const intent: Intent = { ...known, notes: { ...others, ...own } };
+    intents.set(plan.email, new Map([...(intents.get(plan.email) ?? []), [event.id, intent]]));
   }
   return intents;
 }
 
-async function updateNotes(notes: readonly LeadNote[], { zoho }: SyncDeps, signal: AbortSignal): Promise<void> {
-  if (notes.length === 0) return;
+function toSaved(id: string | null, revision: number, module: NoteModule): [string | null, number, NoteModule] {
+  return [id, revision, module];
+}
+
+async function updateNotes(notes: readonly LeadNote[], { deps: { zoho }, lease, signal }: Work): Promise<void> {
   const answers = await inCalls(notes, (part) =>
     zoho.updateNotes(
       part.map(({ noteId, plan: { title, content } }) => ({ id: noteId!, title, content })),
-      { signal },
+      { signal, beforeSend: lease.assertHeld },
     ),
   );
   notes.forEach((note, index) => {
     const answer = answers[index];
-    if (answer?.ok === false && !answer.retryable) {
+    if (answer?.ok === false && answer.code === 'INVALID_DATA' && answer.field === 'id') {
       // Somebody deleted it, alone or with its lead: it is written anew.
       note.noteId = null;
       note.action = 'insert';
+      note.isAnew = true;
     } else takeAnswer(note, answer);
   });
 }
 
-async function createNotes(notes: readonly LeadNote[], { zoho }: SyncDeps, signal: AbortSignal): Promise<void> {
-  if (notes.length === 0) return;
+async function createNotes(notes: readonly LeadNote[], { deps: { zoho }, lease, signal }: Work): Promise<void> {
   const answers = await inCalls(notes, (part) =>
     zoho.createNotes(
       part.map(({ module, parentId, plan: { title, content } }) => ({ module, parentId, title, content })),
-      { signal },
+      { signal, beforeSend: lease.assertHeld },
     ),
   );
   notes.forEach((note, index) => {

@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import { RetryableError, TerminalError } from '../../errors.js';
+import type { Gate } from '../../provider-gate.js';
 import type { AnswerSchema } from './answer-schema.js';
 import { checkModel } from './check.js';
 import { configurationFault } from './errors.js';
@@ -47,12 +48,13 @@ export type GeminiOptions = {
   baseUrl?: string | undefined;
   /** Of one call; an answer may take up to four. */
   timeoutMs: number;
+  gate?: Gate | undefined;
 };
 
 const OUTPUT_TOKENS = 8192;
 
-export function makeGemini({ apiKey, model, baseUrl, timeoutMs }: GeminiOptions): Gemini {
-  const connection = { apiKey: apiKey.trim(), model, baseUrl, timeoutMs };
+export function makeGemini({ apiKey, model, baseUrl, timeoutMs, gate }: GeminiOptions): Gemini {
+  const connection = { apiKey: apiKey.trim(), model, baseUrl, timeoutMs, gate };
   const generate = makeGenerate(connection);
   return {
     model,

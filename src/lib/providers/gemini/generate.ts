@@ -1,5 +1,6 @@
 /** One call of `generateContent`, with what the model's family allows. The only file that speaks through the SDK. */
 import { GoogleGenerativeAI, type ResponseSchema } from '@google/generative-ai';
+import { type Gate, OPEN_GATE } from '../../provider-gate.js';
 import type { AnswerSchema } from './answer-schema.js';
 import { withDeadline } from './deadline.js';
 import { mayBeAboutThinking, rethrowGemini } from './errors.js';
@@ -19,9 +20,16 @@ export type GenerateRequest = {
 
 export type Generate = (request: GenerateRequest) => Promise<Reply>;
 
-export type Connection = { apiKey: string; model: string; baseUrl: string | undefined; timeoutMs: number };
+export type Connection = {
+  apiKey: string;
+  model: string;
+  baseUrl: string | undefined;
+  timeoutMs: number;
+  /** Keeps to the limits that Google has for all callers of a project together. */
+  gate?: Gate | undefined;
+};
 
-export function makeGenerate({ apiKey, model, baseUrl, timeoutMs }: Connection): Generate {
+export function makeGenerate({ apiKey, model, baseUrl, timeoutMs, gate = OPEN_GATE }: Connection): Generate {
   const client = new GoogleGenerativeAI(apiKey).getGenerativeModel({ model }, baseUrl === undefined ? {} : { baseUrl });
   const rules = rulesFor(model);
   let isThinkingRefused = false;
@@ -39,21 +47,26 @@ export function makeGenerate({ apiKey, model, baseUrl, timeoutMs }: Connection):
     return readReply(response);
   }
 
-  return async (request) => {
-    const wanted = request.thinking === 'least' ? rules.leastThinking : rules.thinking;
-    const thinkingConfig = isThinkingRefused ? undefined : wanted;
+  /** A refusal that may be about the thinking parameters is told by `undefined`. */
+  async function tryCall(request: GenerateRequest, thinkingConfig: object | undefined): Promise<Reply | undefined> {
     try {
       return await call(request, thinkingConfig);
     } catch (cause) {
-      if (thinkingConfig === undefined || !mayBeAboutThinking(cause)) rethrowGemini(cause, model);
-    }
-    try {
-      const reply = await call(request, undefined);
-      isThinkingRefused = true;
-      return reply;
-    } catch (cause) {
+      if (thinkingConfig !== undefined && mayBeAboutThinking(cause)) return undefined;
       return rethrowGemini(cause, model);
     }
+  }
+
+  return async (request) => {
+    const { signal, turns, thinking } = request;
+    const goesOn = turns.length > 1 || thinking === 'least';
+    const wanted = thinking === 'least' ? rules.leastThinking : rules.thinking;
+    const thinkingConfig = isThinkingRefused ? undefined : wanted;
+    const first = await gate.pass(() => tryCall(request, thinkingConfig), { signal, isUrgent: goesOn });
+    if (first !== undefined) return first;
+    const second = await gate.pass(() => tryCall(request, undefined), { signal, isUrgent: true });
+    isThinkingRefused = true;
+    return second!;
   };
 }
 

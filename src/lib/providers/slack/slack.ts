@@ -3,6 +3,7 @@
  * are the runtime's business. Source: @slack/web-api 8.2.
  */
 import { type Logger, LogLevel, WebClient } from '@slack/web-api';
+import { type Gate, OPEN_GATE } from '../../provider-gate.js';
 import type { Block } from './blocks.js';
 import { isPayloadRefusal, rethrowSlack } from './errors.js';
 
@@ -12,12 +13,15 @@ export type SlackMessage = {
   blocks: Block[];
 };
 
+export type Posted = { ts: string | undefined };
+
 export type Slack = {
   /**
    * Posts a message to the channel; `ts` names it there. Throws `OutageError`, with `mayBeDone` where it may have been
-   * posted all the same, `TerminalError`, or the signal's reason once that is aborted.
+   * posted all the same, `TerminalError`, `NotYetError` where it has to wait for its turn, or the signal's reason once that
+   * is aborted.
    */
-  post: (message: SlackMessage & { signal: AbortSignal }) => Promise<{ ts: string | undefined }>;
+  post: (message: SlackMessage & { signal: AbortSignal }) => Promise<Posted>;
   /** Asks Slack whether the token is good; changes nothing. Throws like `post`. */
   test: (signal: AbortSignal) => Promise<{ team: string | undefined; user: string | undefined; scopes: string[] }>;
 };
@@ -29,6 +33,8 @@ export type SlackOptions = {
   /** Slack's own when left out. */
   apiUrl?: string | undefined;
   timeoutMs?: number | undefined;
+  /** Keeps to what Slack takes in a channel, from all callers together. */
+  gate?: Gate | undefined;
 };
 
 const TIMEOUT_MS = 10_000;
@@ -44,7 +50,7 @@ const SILENT: Logger = {
   setName: () => undefined,
 };
 
-export function makeSlack({ token, channel, apiUrl, timeoutMs = TIMEOUT_MS }: SlackOptions): Slack {
+export function makeSlack({ token, channel, apiUrl, timeoutMs = TIMEOUT_MS, gate = OPEN_GATE }: SlackOptions): Slack {
   /** A client for one call, as the client takes no signal and writes the token into the options it is given. */
   function clientFor(signal: AbortSignal): WebClient {
     return new WebClient(token, {
@@ -68,24 +74,28 @@ export function makeSlack({ token, channel, apiUrl, timeoutMs = TIMEOUT_MS }: Sl
     }
   }
 
-  async function send(
-    message: { text: string; blocks?: Block[] },
-    signal: AbortSignal,
-  ): Promise<{ ts: string | undefined }> {
+  async function send(message: { text: string; blocks?: Block[] }, signal: AbortSignal): Promise<Posted> {
     const { ts } = await call(signal, (client) =>
       client.chat.postMessage({ channel, ...message, unfurl_links: false, unfurl_media: false }),
     );
     return { ts };
   }
 
+  /** `undefined` where Slack refused the form of the message. */
+  async function trySend(message: { text: string; blocks: Block[] }, signal: AbortSignal): Promise<Posted | undefined> {
+    try {
+      return await send(message, signal);
+    } catch (cause) {
+      if (isPayloadRefusal(cause)) return undefined;
+      return rethrowSlack(cause);
+    }
+  }
+
   return {
     async post({ signal, ...message }) {
-      try {
-        return await send(message, signal);
-      } catch (cause) {
-        if (!isPayloadRefusal(cause)) rethrowSlack(cause);
-        return await send({ text: message.text }, signal).catch(rethrowSlack);
-      }
+      const options = { signal, isUrgent: true };
+      const posted = await gate.pass(() => trySend(message, signal), options);
+      return posted ?? gate.pass(() => send({ text: message.text }, signal).catch(rethrowSlack), options);
     },
 
     async test(signal) {

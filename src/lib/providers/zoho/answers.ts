@@ -34,6 +34,9 @@ const ABOUT_THE_REQUEST = new Set([
 
 const ABOUT_THE_REQUEST_STATUS = new Set([401, 403, 404, 429]);
 
+/** Always about a record, whatever the status: of a note that is gone Zoho may say it with 404. */
+const ABOUT_A_RECORD = new Set(['INVALID_DATA']);
+
 /** What a person does about it; other refusals of the whole request are faults of ours and terminal. */
 const CONFIGURATION: Readonly<Record<string, string>> = {
   OAUTH_SCOPE_MISMATCH: 'the token lacks a scope: make a new ZOHO_REFRESH_TOKEN with every scope that the manual names',
@@ -76,7 +79,8 @@ function requestCode({ isPerRecord }: Asked, status: number, body: unknown): str
   );
   const [code] = codes;
   if (codes.size !== 1 || code === undefined) return undefined;
-  const isAboutRequest = ABOUT_THE_REQUEST.has(code) || ABOUT_THE_REQUEST_STATUS.has(status) || status >= 500;
+  const isStatusAboutRequest = (ABOUT_THE_REQUEST_STATUS.has(status) || status >= 500) && !ABOUT_A_RECORD.has(code);
+  const isAboutRequest = ABOUT_THE_REQUEST.has(code) || isStatusAboutRequest;
   return !isPerRecord || isAboutRequest ? code : undefined;
 }
 

@@ -1,12 +1,15 @@
 /** One HTTP call to Zoho CRM: token, timeout, and an answer that is good or thrown as one of `errors.ts`. */
 import got, { RequestError, TimeoutError } from 'got';
 import { OutageError } from '../../errors.js';
+import { type Gate, OPEN_GATE } from '../../provider-gate.js';
 import { type Answer, type Asked, nameOf, readAnswer, TokenRefusedError } from './answers.js';
-import type { ZohoTokenSource } from './token.js';
+import type { ZohoToken, ZohoTokenSource } from './token.js';
 
 export type ZohoCall = Asked & {
   query?: Record<string, string>;
   body?: unknown;
+  /** Called right before the request goes out; what it throws is thrown. */
+  beforeSend?: () => void;
 };
 
 export type ZohoClient = {
@@ -19,19 +22,28 @@ const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREAC
 const NOT_SENT_PHASES = new Set(['lookup', 'connect', 'secureConnect']);
 const CONNECT_MS_MAX = 10_000;
 
-export function makeZohoClient({ token, timeoutMs }: { token: ZohoTokenSource; timeoutMs: number }): ZohoClient {
+export function makeZohoClient({
+  token,
+  timeoutMs,
+  gate = OPEN_GATE,
+}: {
+  token: ZohoTokenSource;
+  timeoutMs: number;
+  /** Keeps to the limits that Zoho has for all callers together. */
+  gate?: Gate | undefined;
+}): ZohoClient {
   const connectMs = Math.min(timeoutMs, CONNECT_MS_MAX);
 
   async function send(call: ZohoCall, signal: AbortSignal): Promise<unknown> {
     const first = await token.get(signal);
     try {
-      return readAnswer(call, await exchange(call, first, signal));
+      return await ask(call, first, signal);
     } catch (error) {
       if (!(error instanceof TokenRefusedError)) throw error;
     }
     await token.invalidate(first.accessToken);
     try {
-      return readAnswer(call, await exchange(call, await token.get(signal), signal));
+      return await ask(call, await token.get(signal), signal);
     } catch (error) {
       if (!(error instanceof TokenRefusedError)) throw error;
       const message = `${error.message}, with a new token too: check that ZOHO_DC and ZOHO_API_URL fit the account`;
@@ -39,11 +51,14 @@ export function makeZohoClient({ token, timeoutMs }: { token: ZohoTokenSource; t
     }
   }
 
-  async function exchange(
-    call: ZohoCall,
-    { accessToken, apiDomain }: { accessToken: string; apiDomain: string },
-    signal: AbortSignal,
-  ): Promise<Answer> {
+  function ask(call: ZohoCall, good: ZohoToken, signal: AbortSignal): Promise<unknown> {
+    const exchanged = async () => readAnswer(call, await exchange(call, good, signal));
+    // A write follows on a look-up, which grows old.
+    return gate.pass(exchanged, { signal, isUrgent: call.writes });
+  }
+
+  async function exchange(call: ZohoCall, { accessToken, apiDomain }: ZohoToken, signal: AbortSignal): Promise<Answer> {
+    call.beforeSend?.();
     try {
       const { statusCode, body, headers } = await got(`${apiDomain}${call.path}`, {
         method: call.method as 'GET' | 'POST' | 'PUT',
@@ -57,6 +72,8 @@ export function makeZohoClient({ token, timeoutMs }: { token: ZohoTokenSource; t
         throwHttpErrors: false,
         timeout: { lookup: connectMs, connect: connectMs, secureConnect: connectMs, request: timeoutMs },
       });
+      const creditsLeft = Number(headers['x-api-credits-remaining'] ?? Number.NaN);
+      if (Number.isFinite(creditsLeft)) gate.callsLeft(creditsLeft);
       return { status: statusCode, text: body, retryAfter: headers['retry-after'] };
     } catch (error) {
       signal.throwIfAborted();

@@ -1,8 +1,9 @@
 /**
- * Zoho CRM in our verbs: find, read and write leads, and write and list their notes. It never retries and never waits for
- * a turn; how many calls run at once is the caller's business (Zoho allows 10 to 25). Every verb throws `OutageError`,
+ * Zoho CRM in our verbs: find, read and write leads, and write and list their notes. It never retries; how many calls run at
+ * once is the gate's business. Every verb throws `OutageError`,
  * `RetryableError` or `TerminalError` for the call as a whole; what became of single records is in the results.
  */
+import type { Gate } from '../../provider-gate.js';
 import type { RedisClient } from '../../redis.js';
 import { makeZohoClient, type ZohoClient } from './client.js';
 import { type FieldMetadata, readFields } from './fields.js';
@@ -28,17 +29,20 @@ export type { RecordResult } from './results.js';
 
 type Options = { signal: AbortSignal };
 
+/** `beforeSend` is called right before the request goes out, when all waiting is over; what it throws ends the call. */
+type WriteOptions = Options & { beforeSend?: () => void };
+
 export type Zoho = {
   /** One look-up for all addresses: at most one lead for each, an open one before a converted one. */
   findLeads: (emails: readonly string[], fields: readonly string[], options: Options) => Promise<FoundLead[]>;
   /** By id, which finds a lead that was created a moment ago; deleted ones are missing from the answer. */
   readLeads: (ids: readonly string[], fields: readonly string[], options: Options) => Promise<FoundLead[]>;
   /** One call for at most 100 leads, told apart by Email; the results are in the order of the records. */
-  upsertLeads: (records: readonly Record<string, unknown>[], options: Options) => Promise<RecordResult[]>;
+  upsertLeads: (records: readonly Record<string, unknown>[], options: WriteOptions) => Promise<RecordResult[]>;
   /** One call for at most 100 notes. Zoho adds them again at every call. */
-  createNotes: (notes: readonly NewNote[], options: Options) => Promise<RecordResult[]>;
-  updateNotes: (notes: readonly ChangedNote[], options: Options) => Promise<RecordResult[]>;
-  /** The newest 2,000 at most. */
+  createNotes: (notes: readonly NewNote[], options: WriteOptions) => Promise<RecordResult[]>;
+  updateNotes: (notes: readonly ChangedNote[], options: WriteOptions) => Promise<RecordResult[]>;
+  /** The newest, at most `NOTES_LISTED_MAX`. */
   listNotes: (module: NewNote['module'], parentId: string, options: Options) => Promise<ChangedNote[]>;
   /** `undefined` when Zoho does not tell, for whatever reason: a lead must never fail for want of it. */
   leadFields: (options: Options) => Promise<FieldMetadata[] | undefined>;
@@ -57,22 +61,25 @@ export type ZohoOptions = {
   clientSecret: string;
   refreshToken: string;
   timeoutMs: number;
+  gate?: Gate | undefined;
   /** What Zoho runs after a write [all]. */
   trigger?: readonly Trigger[];
 };
 
 const NOTES_PER_PAGE = 200;
 const NOTE_PAGES_MAX = 10;
+export const NOTES_LISTED_MAX = NOTES_PER_PAGE * NOTE_PAGES_MAX;
 
 export function makeZoho(options: ZohoOptions): Zoho {
-  const client = makeZohoClient({ token: makeZohoToken(options), timeoutMs: options.timeoutMs });
+  const { timeoutMs, gate } = options;
+  const client = makeZohoClient({ token: makeZohoToken(options), timeoutMs, gate });
   const lookup = makeLeadLookup(client);
   return {
     findLeads: (emails, fields, { signal }) => lookup.findLeads(emails, fields, signal),
     readLeads: (ids, fields, { signal }) => lookup.readLeads(ids, fields, signal),
-    upsertLeads: (records, { signal }) => write(client, buildUpsertRequest(records, options.trigger), signal),
-    createNotes: (notes, { signal }) => write(client, buildCreateNotesRequest(notes), signal),
-    updateNotes: (notes, { signal }) => write(client, buildUpdateNotesRequest(notes), signal),
+    upsertLeads: (records, given) => write(client, buildUpsertRequest(records, options.trigger), given),
+    createNotes: (notes, given) => write(client, buildCreateNotesRequest(notes), given),
+    updateNotes: (notes, given) => write(client, buildUpdateNotesRequest(notes), given),
     listNotes: (module, parentId, { signal }) => listNotes(client, `${API_PATH}/${module}/${parentId}/Notes`, signal),
     leadFields: ({ signal }) => leadFields(client, signal),
     usesSearchFallback: lookup.usesSearchFallback,
@@ -82,12 +89,13 @@ export function makeZoho(options: ZohoOptions): Zoho {
 async function write(
   { send }: ZohoClient,
   { method, url, body }: WriteRequest,
-  signal: AbortSignal,
+  { signal, beforeSend }: WriteOptions,
 ): Promise<RecordResult[]> {
   const count = body.data.length;
   if (count === 0) return [];
   if (count > RECORDS_MAX) throw new RangeError(`Zoho takes ${RECORDS_MAX} records a call, not ${count}`);
-  return readResults(await send({ method, path: url, body, writes: true, isPerRecord: true }, signal), count);
+  const call = { method, path: url, body, writes: true, isPerRecord: true, ...(beforeSend && { beforeSend }) };
+  return readResults(await send(call, signal), count);
 }
 
 async function listNotes({ send }: ZohoClient, path: string, signal: AbortSignal): Promise<ChangedNote[]> {

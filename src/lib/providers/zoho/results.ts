@@ -7,7 +7,7 @@ export type RecordResult =
       ok: false;
       /** Zoho's own, as in `INVALID_DATA`; `CONVERTED_RECORD` whatever way Zoho says it; `NO_RESULT` where it says nothing. */
       code: string;
-      /** The API name of the field at fault. */
+      /** The API name of the field at fault; `id` where there is no such record. */
       field?: string;
       /** Holds no value of the record. */
       message: string;
@@ -19,6 +19,8 @@ export type RecordResult =
     };
 
 const RETRYABLE = new Set(['RECORD_LOCKED', 'ALREADY_MODIFIED', 'INTERNAL_ERROR', 'TOO_MANY_REQUESTS', 'NO_RESULT']);
+/** Zoho names the field in one edition and says it in words in another. */
+const ID_UNKNOWN = /^the id given seems to be invalid/i;
 const CONVERTED = new Set(['CONVERTED_RECORD', 'ID_ALREADY_CONVERTED']);
 
 const entry = z.object({
@@ -54,7 +56,8 @@ function readResult(given: unknown): RecordResult {
   }
   const isConverted = CONVERTED.has(code) || /converted record/i.test(message);
   const ourCode = isConverted ? 'CONVERTED_RECORD' : code;
-  const { api_name: field, maximum_length: maxLength, duplicate_record: duplicate, expected_data_type: type } = details;
+  const { maximum_length: maxLength, duplicate_record: duplicate, expected_data_type: type } = details;
+  const field = details.api_name ?? (ID_UNKNOWN.test(message) ? 'id' : undefined);
   const reasons = [field && `in ${field}`, maxLength && `at most ${maxLength} characters`, type && `expected ${type}`];
   return {
     ok: false,

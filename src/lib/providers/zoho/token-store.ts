@@ -48,6 +48,10 @@ const DELETE_IF_SAME = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`;
 
+const EXTEND_IF_SAME = `
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0`;
+
 export type TokenStore = ReturnType<typeof makeTokenStore>;
 
 export function makeTokenStore({ redis, keyPrefix, ...identity }: TokenStoreOptions) {
@@ -73,6 +77,9 @@ export function makeTokenStore({ redis, keyPrefix, ...identity }: TokenStoreOpti
 
     async lock(owner: string, ttlMs: number): Promise<boolean> {
       return (await redis.set(`${key}:lock`, owner, 'PX', ttlMs, 'NX')) === 'OK';
+    },
+    async keepLock(owner: string, ttlMs: number): Promise<void> {
+      await redis.eval(EXTEND_IF_SAME, 1, `${key}:lock`, owner, ttlMs);
     },
     async unlock(owner: string): Promise<void> {
       await redis.eval(DELETE_IF_SAME, 1, `${key}:lock`, owner);

@@ -44,11 +44,11 @@ const RENEW_EARLY_MS = 300_000;
 const REFRESH_WINDOW_MS = 600_000;
 const UNREACHABLE_HOLD_MS = 2_000;
 const POLL_MS = 50;
-/** How much longer than the request the lock lives. */
-const LOCK_MARGIN_MS = 2_000;
+/** A worker that dies with the lock holds up the others so long, and no longer: one that lives renews it. */
+const LOCK_MS = 2_000;
 
 export function makeZohoToken(options: ZohoTokenOptions): ZohoTokenSource {
-  const { timeoutMs, apiUrl, apiUrlIsFixed = false, now = Date.now, refreshWindowMs = REFRESH_WINDOW_MS } = options;
+  const { apiUrl, apiUrlIsFixed = false, now = Date.now, refreshWindowMs = REFRESH_WINDOW_MS } = options;
   const store = makeTokenStore(options);
 
   async function get(signal: AbortSignal): Promise<ZohoToken> {
@@ -83,13 +83,15 @@ export function makeZohoToken(options: ZohoTokenOptions): ZohoTokenSource {
   async function refreshAlone(): Promise<StoredToken | undefined> {
     await heedHold();
     const owner = randomUUID();
-    if (!(await store.lock(owner, timeoutMs + LOCK_MARGIN_MS))) return undefined;
+    if (!(await store.lock(owner, LOCK_MS))) return undefined;
+    const keeping = setInterval(() => void store.keepLock(owner, LOCK_MS).catch(() => {}), LOCK_MS / 4);
     try {
       const stored = await store.read();
       if (stored && now() < stored.renewAtMs) return stored;
       await heedHold();
       return await refresh(owner);
     } finally {
+      clearInterval(keeping);
       await store.unlock(owner);
     }
   }

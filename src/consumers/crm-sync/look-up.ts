@@ -1,0 +1,143 @@
+/** What is known of the leads of a batch: by this service from its streams, and by the CRM as it is now. */
+import type { Intents } from '../../lib/lead-ledger.js';
+import { type LeadState, nextTurn } from '../../lib/lead-state.js';
+import type { FieldMetadata, FoundLead } from '../../lib/providers/zoho/crm.js';
+import { fitField } from '../../lib/providers/zoho/field-rules.js';
+import { addCertain, settleDoubts } from './doubt.js';
+import type { LeadFacts } from './lead-facts.js';
+import { type LeadPlan, planLead } from './plan-lead.js';
+import type { SyncDeps, SyncItem } from './sync-batch.js';
+
+/** The lead as it is after the look-up and the write. */
+export type LeadResult = {
+  email: string;
+  plan: LeadPlan;
+  known: LeadState;
+  found: FoundLead | undefined;
+  /** Of the write, see `lead-state.ts`. */
+  turn: string;
+  leadId: string | null;
+  action: 'insert' | 'update' | 'none';
+  /** What is certain of tries that left no receipt. */
+  settled: Intents;
+  /** By note key: the notes of ours that stand on the lead, where all of its notes were looked at. */
+  stood?: Record<string, string>;
+  error?: unknown;
+};
+
+export type FactsByEmail = ReadonlyMap<string, readonly LeadFacts[]>;
+
+export type Knowledge = {
+  known: ReadonlyMap<string, LeadState>;
+  found: ReadonlyMap<string, FoundLead>;
+  /** What is left of the intents, see `settleDoubts`. */
+  settled: ReadonlyMap<string, Intents>;
+  metadata: readonly FieldMetadata[] | undefined;
+};
+
+/** The events at hand, lead by lead. */
+export function groupByEmail(items: readonly SyncItem[]): Map<string, LeadFacts[]> {
+  const grouped = new Map<string, LeadFacts[]>();
+  for (const lead of items.flatMap(({ leads }) => leads))
+    grouped.set(lead.email, [...(grouped.get(lead.email) ?? []), lead]);
+  return grouped;
+}
+
+/** Asks the CRM how the leads are; `folded` and `intentsOf` are what this service knows. */
+export async function lookUp(
+  emails: readonly string[],
+  { folded, intentsOf }: { folded: ReadonlyMap<string, LeadState>; intentsOf: (email: string) => Intents },
+  deps: Pick<SyncDeps, 'zoho' | 'fieldMap' | 'readFields'>,
+  signal: AbortSignal,
+): Promise<Knowledge> {
+  const metadata = await deps.readFields();
+  const found = await findLeads(emails, folded, deps, signal);
+  const settled = new Map(emails.map((email) => [email, settleDoubts(intentsOf(email), found.get(email))]));
+  const known = new Map(emails.map((email) => [email, addCertain(folded.get(email) ?? {}, settled.get(email)!)]));
+  return { known, found, settled, metadata };
+}
+
+/** Decides what to write to each lead; `isRefused` says which values Zoho has refused a moment ago. */
+export function planLeads(
+  facts: FactsByEmail,
+  { known, found, settled, metadata }: Knowledge,
+  { fieldMap, onLeftOut }: Pick<SyncDeps, 'fieldMap' | 'onLeftOut'>,
+  {
+    leasedAt = 0,
+    isRefused = () => false,
+  }: { leasedAt?: number; isRefused?: (email: string, field: string, value: string) => boolean } = {},
+): Map<string, LeadResult> {
+  const results = new Map<string, LeadResult>();
+  for (const [email, own] of facts) {
+    const crmLead = found.get(email);
+    const state = known.get(email)!;
+    const fit = (field: string, value: string) => {
+      const fitted = fitField(field, value, metadata);
+      if ('value' in fitted) return isRefused(email, field, fitted.value) ? undefined : fitted.value;
+      onLeftOut(field, fitted.leftOut);
+      return undefined;
+    };
+    const plan = planLead({ email, facts: own, known: state, crmLead, fieldMap, fit });
+    if (crmLead === undefined) fillMandatory(plan, metadata, firstOrderOf(own));
+    const turn = nextTurn(state, leasedAt);
+    results.set(email, {
+      ...{ email, plan, known: state, found: crmLead, turn, settled: settled.get(email)! },
+      ...{ leadId: crmLead?.id ?? null, action: 'none' as const },
+    });
+  }
+  return results;
+}
+
+/** Where the plan asks for a write. What a lead was converted to is not ours to change. */
+export function needsWrite({ plan, found }: Pick<LeadResult, 'plan' | 'found'>): boolean {
+  return found?.converted === undefined && (plan.fields.size > 0 || found === undefined);
+}
+
+export function toRecord({
+  email,
+  plan,
+  found,
+}: Pick<LeadResult, 'email' | 'plan' | 'found'>): Record<string, unknown> {
+  const fields = Object.fromEntries([...plan.fields].map(([field, { value }]) => [field, value]));
+  return { Email: typeof found?.fields.Email === 'string' ? found.fields.Email : email, ...fields };
+}
+
+const TEXT_TYPES = new Set(['text', 'textarea']);
+
+/** An organisation may demand more of a new lead than is known of it; the lead must not be lost for that. */
+function fillMandatory(plan: LeadPlan, metadata: Knowledge['metadata'], order: string): void {
+  for (const { apiName, isMandatory, isWritable, dataType } of metadata ?? []) {
+    if (!isMandatory || !isWritable || !TEXT_TYPES.has(dataType) || plan.fields.has(apiName)) continue;
+    plan.fields.set(apiName, { value: 'Unknown', quality: 0, order });
+  }
+}
+
+function firstOrderOf(facts: readonly LeadFacts[]): string {
+  return facts.map(({ order }) => order).sort()[0]!;
+}
+
+/** A lead that this service has just created may not be in the index yet: it is then read by its id. */
+async function findLeads(
+  emails: readonly string[],
+  known: ReadonlyMap<string, LeadState>,
+  { zoho, fieldMap }: Pick<SyncDeps, 'zoho' | 'fieldMap'>,
+  signal: AbortSignal,
+): Promise<Map<string, FoundLead>> {
+  const fields = [...new Set([...fieldMap.values()].map(({ field }) => field))];
+  const found = new Map((await zoho.findLeads([...emails], fields, { signal })).map((lead) => [lead.email, lead]));
+  const missing = emails.flatMap((email) => {
+    const leadId = found.has(email) ? undefined : known.get(email)?.leadId;
+    return leadId === undefined ? [] : [{ email, leadId }];
+  });
+  if (missing.length === 0) return found;
+  const byId = await zoho.readLeads(
+    missing.map(({ leadId }) => leadId),
+    fields,
+    { signal },
+  );
+  for (const { email, leadId } of missing) {
+    const lead = byId.find(({ id }) => id === leadId);
+    if (lead !== undefined) found.set(email, lead);
+  }
+  return found;
+}

@@ -1,0 +1,268 @@
+/** What is ours, what is a person's, and what may stand although nobody knows: after crashes, lost answers and lost memory. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { CrmEvent } from '../../src/consumers/crm-sync/lead-facts.js';
+import type { Outcome } from '../../src/lib/consumer.js';
+import { NotYetError, OutageError, TerminalError } from '../../src/lib/errors.js';
+import type { LeadEnriched, LeadSynced } from '../../src/lib/events.js';
+import { type CrmWorker, type CrmWorld, type MayDie, makeCrmWorld } from '../helpers/crm-world.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { at, refusedRecord } from '../helpers/zoho-refusals.js';
+import { waitForCall } from '../standins/http.js';
+import { startZoho, type ZohoStandin } from '../standins/zoho.js';
+
+const test = suite('what is in doubt of a lead');
+
+const EMAIL = 'karen@brightwater.example';
+const LEASE_MS = 600;
+const UPSERT = '/crm/v8/Leads/upsert';
+const NOTES = '/crm/v8/Notes';
+
+let server: TestRedis;
+let zoho: ZohoStandin;
+let world: CrmWorld;
+const workers: CrmWorker[] = [];
+
+test.before(async () => {
+  server = await startRedis();
+});
+test.before.each(async () => {
+  zoho = await startZoho();
+  world = makeCrmWorld({ server, zoho, leaseMs: LEASE_MS });
+});
+test.after.each(async () => {
+  for (const worker of workers.splice(0)) worker.stop();
+  world.stop();
+  await zoho.stop();
+});
+test.after(() => server.stop());
+
+function start(mayDie?: MayDie): CrmWorker {
+  const worker = world.startWorker(mayDie);
+  workers.push(worker);
+  return worker;
+}
+
+/** `hour` orders the events. */
+function booked(hour: number, facts: LeadEnriched['facts'], over: Partial<LeadEnriched> = {}): CrmEvent {
+  const id = `${1_790_000_000_000 + hour}-0`;
+  const happenedAt = `2026-11-02T${String(hour).padStart(2, '0')}:00:00Z`;
+  return {
+    ...{ id: `enriched-${id}`, type: 'lead.enriched', key: `calendly:invitee.created:b${hour}`, at: '', fields: {} },
+    cause: `calendly-${id}`,
+    data: { kind: 'booked', happenedAt, email: EMAIL, facts, booking: { id: `b${hour}` }, ...over },
+  };
+}
+
+function met(hour: number, revision = 1, summary = `Said at ${hour}, ${revision}.`): CrmEvent {
+  const id = `${1_790_000_000_000 + hour}-${revision}`;
+  const attendees = [{ name: '', email: EMAIL, side: 'external' as const }];
+  const happenedAt = `2026-11-02T${String(hour).padStart(2, '0')}:00:00Z`;
+  return {
+    ...{ id: `summarized-${id}`, type: 'meeting.summarized', at: '', fields: {}, cause: `readai-${id}` },
+    key: `readai:meeting_completed:m${hour}${revision === 1 ? '' : `:r${revision}`}`,
+    data: { meetingId: `m${hour}`, revision, happenedAt, title: 'Demo', attendees, summary },
+  };
+}
+
+/** The receipts of a batch; it waits for the lease of a worker that died. */
+async function sync(worker: CrmWorker, ...events: CrmEvent[]): Promise<LeadSynced[]> {
+  const outcomes = await waitFor('the lead to be free', async () => {
+    const found = await handle(worker, ...events);
+    return found.every((outcome) => !('error' in outcome && outcome.error instanceof NotYetError)) && found;
+  });
+  return outcomes.map((outcome) => {
+    if ('error' in outcome) throw outcome.error;
+    return outcome.events[0]!.data as LeadSynced;
+  });
+}
+
+async function handle(worker: CrmWorker, ...events: CrmEvent[]): Promise<Outcome<'lead.synced'>[]> {
+  const outcomes = await worker.handle(events);
+  if (outcomes === 'died') throw new Error('the worker died');
+  return outcomes;
+}
+
+async function syncAndSettle(worker: CrmWorker, ...events: CrmEvent[]): Promise<void> {
+  const receipts = await sync(worker, ...events);
+  for (const [index, event] of events.entries()) await worker.settle(event, receipts[index]!);
+}
+
+const dies = (write: Parameters<MayDie>[0], when: Parameters<MayDie>[1]) => start((a, b) => a === write && b === when);
+const theLead = () => {
+  assert.is(zoho.leadsOf(EMAIL).length, 1, 'one lead');
+  return zoho.leadsOf(EMAIL)[0]!;
+};
+const contents = () => zoho.notes().map(({ content }) => content.split('\n').find((line) => line.startsWith('Said')));
+
+test('receipts in another order than the writes: ours stays ours, and a person’s stays theirs', async () => {
+  const [a, b] = [start(), start()];
+  const first = booked(1, { company: 'Brightwater', phone: '+1 404 555 0001' });
+  const canceled = booked(3, { company: 'Brightwater Inc' }, { kind: 'canceled', booking: { id: 'b1' } });
+  const [firstReceipt] = await sync(a, first);
+  const [secondReceipt] = await sync(b, canceled);
+  await b.settle(canceled, secondReceipt!);
+  await a.settle(first, firstReceipt!);
+  await world.project();
+  await syncAndSettle(a, booked(5, { company: 'Brightwater Group' }));
+  assert.equal([theLead().Company, theLead().Lead_Status], ['Brightwater Group', 'Meeting Booked']);
+  zoho.editLead(theLead().id, { Company: 'Their own', Phone: null });
+  await syncAndSettle(b, booked(7, { company: 'Brightwater AG', phone: '+1 404 555 0002' }));
+  assert.equal([theLead().Company, theLead().Phone ?? null], ['Their own', null]);
+});
+
+test('who died before the write is done over by the next try', async () => {
+  await syncAndSettle(start(), booked(1, { company: 'Brightwater' }));
+  const later = booked(2, { company: 'Brightwater Inc', phone: '+1 404 555 0001' });
+  assert.is(await dies('upsertLeads', 'before').handle([later]), 'died');
+  await syncAndSettle(start(), later);
+  assert.equal([theLead().Company, theLead().Phone], ['Brightwater Inc', '+1 404 555 0001']);
+});
+
+test('what a person cleared after the worker died on its write stays cleared', async () => {
+  await syncAndSettle(start(), booked(1, { company: 'Brightwater' }));
+  const later = booked(2, { company: 'Brightwater Inc', phone: '+1 404 555 0001' });
+  assert.is(await dies('upsertLeads', 'after').handle([later]), 'died');
+  zoho.editLead(theLead().id, { Phone: null });
+  await syncAndSettle(start(), later);
+  await syncAndSettle(start(), booked(3, { phone: '+1 404 555 0003', company: 'Brightwater Group' }));
+  assert.equal([theLead().Company, theLead().Phone ?? null], ['Brightwater Group', null]);
+});
+
+test('also where it was all that was written', async () => {
+  zoho.seedLead({ Email: EMAIL, Last_Name: 'Liu' });
+  const seeded = theLead().Modified_Time;
+  const routed = booked(2, { phone: '+1 404 555 0001' }, { kind: 'canceled' });
+  const { booking: _, ...data } = routed.data as LeadEnriched;
+  const event = { ...routed, data } as CrmEvent;
+  // Zoho tells times in seconds.
+  await waitFor('the next second', () => !seeded.startsWith(new Date().toISOString().slice(0, 19)));
+  assert.is(await dies('upsertLeads', 'after').handle([event]), 'died');
+  assert.is(theLead().Phone, '+1 404 555 0001');
+  zoho.editLead(theLead().id, { Phone: null });
+  await syncAndSettle(start(), event);
+  assert.is(theLead().Phone ?? null, null);
+});
+
+test('a note is written once, though another event of the lead is done between the crash and the next try', async () => {
+  await syncAndSettle(start(), booked(1, { company: 'Brightwater' }));
+  assert.is(await dies('createNotes', 'after').handle([met(2)]), 'died');
+  await syncAndSettle(start(), booked(3, { company: 'Brightwater Inc' }));
+  await syncAndSettle(start(), met(2));
+  assert.equal(contents(), ['Said at 2, 1.']);
+});
+
+test('a note is written once, though Redis has lost its last moments', async () => {
+  const worker = start();
+  await syncAndSettle(worker, booked(1, { company: 'Brightwater' }));
+  await sync(worker, met(2));
+  await world.redis.del(world.keys.intents());
+  // Whoever lost the connection can't know what else was lost.
+  await syncAndSettle(start(), met(2));
+  assert.equal(contents(), ['Said at 2, 1.']);
+});
+
+test('a note is written once, though Redis was emptied and knows the lead again', async () => {
+  await syncAndSettle(start(), met(2));
+  await syncAndSettle(start(), met(3));
+  await world.redis.flushall();
+  const worker = start();
+  await syncAndSettle(worker, booked(4, { company: 'Brightwater' }));
+  await syncAndSettle(worker, met(2));
+  const listings = () => zoho.calls.filter(({ method, path }) => method === 'GET' && path.endsWith('/Notes')).length;
+  const before = listings();
+  await syncAndSettle(worker, met(3));
+  await syncAndSettle(worker, met(5));
+  assert.equal(contents().sort(), ['Said at 2, 1.', 'Said at 3, 1.', 'Said at 5, 1.']);
+  assert.is(listings(), before, 'one look at all notes of a lead is enough');
+});
+
+test('of a lead that was made here no notes are looked for', async () => {
+  const worker = start();
+  await syncAndSettle(worker, booked(1, { company: 'Brightwater' }));
+  await syncAndSettle(worker, met(2));
+  assert.is(zoho.calls.filter(({ method, path }) => method === 'GET' && path.endsWith('/Notes')).length, 0);
+});
+
+test('a note whose update is refused is not added again', async () => {
+  await syncAndSettle(start(), met(2));
+  const body = { data: [refusedRecord('NOT_ALLOWED')] };
+  zoho.faults.next({ status: 400, body }, { method: 'PUT', path: NOTES });
+  const [outcome] = await handle(start(), met(2, 2));
+  assert.instance((outcome as { error: unknown }).error, TerminalError);
+  assert.equal(contents(), ['Said at 2, 1.']);
+  await syncAndSettle(start(), met(2, 3));
+  assert.equal(contents(), ['Said at 2, 3.']);
+});
+
+for (const [how, details, message] of [
+  ['by the field', at('id'), 'as Zoho says it'],
+  ['in words', {}, 'the id given seems to be invalid'],
+] as const) {
+  test(`a note that is gone, as Zoho says ${how}, is written anew, once`, async () => {
+    await syncAndSettle(start(), met(2));
+    const gone = { status: 400, body: { data: [refusedRecord('INVALID_DATA', details, message)] } };
+    zoho.faults.next(gone, { method: 'PUT', path: NOTES, when: () => zoho.deleteLead(theLead().id) ?? true });
+    zoho.faults.next({ doneButAnswerLost: true }, { method: 'POST', path: NOTES });
+    const later = met(2, 2);
+    const leadGone = await handle(start(), later);
+    assert.ok('error' in leadGone[0]!);
+    await syncAndSettle(start(), later);
+    await syncAndSettle(start(), met(2, 3));
+    assert.equal(contents(), ['Said at 2, 3.']);
+  });
+}
+
+test('of two events in one batch the one with a value that Zoho refuses fails alone', async () => {
+  const bad = (request: { body: unknown }) => JSON.stringify(request.body).includes('"Last_Name":"Bad"');
+  const refused = { status: 400, body: { data: [refusedRecord('INVALID_DATA', at('Last_Name'))] } };
+  zoho.faults.on({ path: UPSERT, when: bad }, refused);
+  const outcomes = await handle(start(), booked(1, { lastName: 'Liu' }), booked(2, { lastName: 'Bad' }));
+  assert.ok('events' in outcomes[0]!);
+  assert.instance((outcomes[1] as { error: unknown }).error, TerminalError);
+  assert.is(theLead().Last_Name, 'Liu');
+});
+
+test('where Zoho refuses the later of two values the earlier one stands, as if they had come one by one', async () => {
+  const bad = (request: { body: unknown }) => JSON.stringify(request.body).includes('"Phone":"bad"');
+  zoho.faults.on(
+    { path: UPSERT, when: bad },
+    { status: 400, body: { data: [refusedRecord('INVALID_DATA', at('Phone'))] } },
+  );
+  const worker = start();
+  const events = [booked(1, { phone: '+1 404 555 0001' }), booked(2, { phone: 'bad', company: 'Brightwater' })];
+  await syncAndSettle(worker, ...events);
+  assert.equal([theLead().Phone, theLead().Company], ['+1 404 555 0001', 'Brightwater']);
+  await syncAndSettle(worker, booked(3, { phone: '+1 404 555 0003' }));
+  assert.is(theLead().Phone, '+1 404 555 0003');
+});
+
+test('who has lost the lead to another worker while it looked writes nothing', async () => {
+  zoho.faults.next({ latencyMs: 300 }, { path: '/crm/v8/coql' });
+  const working = handle(start(), booked(1, { company: 'Brightwater' }));
+  await waitForCall(zoho, ({ path }) => path === '/crm/v8/coql');
+  await world.redis.hset(world.keys.leadLeases(), EMAIL, `another|${Date.now() + 60_000}`);
+  const [outcome] = await working;
+  assert.instance((outcome as { error: unknown }).error, NotYetError);
+  assert.is(zoho.calls.filter(({ path }) => path === UPSERT).length, 0);
+});
+
+test('a write under way ends when the lease is gone from Redis', async () => {
+  zoho.faults.next({ hang: true }, { path: UPSERT });
+  const working = handle(start(), booked(1, { company: 'Brightwater' }));
+  await waitForCall(zoho, ({ path }) => path === UPSERT);
+  await world.redis.flushall();
+  const [outcome] = await working;
+  assert.instance((outcome as { error: unknown }).error, NotYetError);
+});
+
+test('an answer that never came leaves the lead to whoever tries next', async () => {
+  zoho.faults.next({ reset: true }, { path: UPSERT });
+  const [outcome] = await handle(start(), booked(1, { company: 'Brightwater' }));
+  assert.instance((outcome as { error: unknown }).error, OutageError);
+  await syncAndSettle(start(), booked(1, { company: 'Brightwater' }));
+  assert.is(theLead().Company, 'Brightwater');
+});
+
+test.run();

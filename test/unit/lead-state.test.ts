@@ -1,0 +1,89 @@
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { LeadSynced } from '../../src/lib/events.js';
+import {
+  addLeadId,
+  addWhole,
+  addWrote,
+  type LeadState,
+  mergeStates,
+  nextTurn,
+  timeOfTurn,
+  turnAt,
+  writtenOf,
+} from '../../src/lib/lead-state.js';
+
+const test = suite('what is remembered of a lead');
+
+type Wrote = NonNullable<LeadSynced['wrote']>[string];
+
+const value = fc.constantFrom('2aaaaaaaaaa', '1bbbbbbbbbb', '0cccccccccc', '2dddddddddd');
+const fields = fc.dictionary(fc.constantFrom('Company', 'Phone', 'Last_Name'), value, { maxKeys: 3 });
+const order = fc.constantFrom('o1', 'o2', 'o3', 'o4');
+
+/** Writes of one lead, each in a turn of its own, as leases see to. */
+const writes = fc
+  .array(fc.record({ order, fields, derived: fc.dictionary(fc.constant('Lead_Status'), value), stood: fc.boolean() }), {
+    maxLength: 6,
+  })
+  .map((list) =>
+    list.map(({ stood, ...wrote }, index): Wrote & { turn: string } => ({
+      ...wrote,
+      turn: turnAt(1_000 + index),
+      bookings: { [`b${index % 2}`]: [`state of ${wrote.order}.${index}`, ''] },
+      order: `${wrote.order}.${index}`,
+      ...(stood ? { stood: { [`note${index}`]: 'n' } } : {}),
+    })),
+  );
+
+const fold = (list: readonly (Wrote & { turn: string })[], state: LeadState = {}) =>
+  list.reduce((known, wrote) => addLeadId(addWrote(known, wrote), `id of ${wrote.turn}`, wrote.turn), state);
+
+test('the receipts of a lead may come in any order, in part more than once, and be merged in any way', () => {
+  fc.assert(
+    fc.property(writes, fc.array(fc.nat(), { minLength: 12, maxLength: 12 }), fc.nat(6), (list, keys, cut) => {
+      const shuffled = list
+        .map((wrote, index) => [keys[index]!, wrote] as const)
+        .sort(([a], [b]) => a - b)
+        .map(([, wrote]) => wrote);
+      const expected = fold(list);
+      assert.equal(fold([...shuffled, ...shuffled.slice(0, cut)]), expected);
+      assert.equal(mergeStates(fold(shuffled.slice(0, cut)), fold(shuffled.slice(cut))), expected);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('what stands in the CRM is the last write, even where an older fact was written to a lead made anew', () => {
+  const state = fold([
+    { order: 'o5', turn: turnAt(1), fields: { Company: '2aaaaaaaaaa' } },
+    { order: 'o3', turn: turnAt(2), fields: { Company: '2dddddddddd' } },
+  ]);
+  assert.equal(writtenOf(state, 'Company'), { quality: 2, hash: 'dddddddddd', order: 'o3', turn: turnAt(2) });
+});
+
+test('receipts from before turns were kept stay readable, and give way to later writes', () => {
+  const old: LeadState = {
+    leadId: '1',
+    written: { o2: { Company: '2aaaaaaaaaa' }, '~': { Lead_Status: '2bbbbbbbbbb' } },
+  };
+  assert.equal(writtenOf(old, 'Company'), { quality: 2, hash: 'aaaaaaaaaa', order: 'o2', turn: '' });
+  assert.is(
+    writtenOf(addWrote(old, { order: 'o1', fields: { Company: '2cccccccccc' } }), 'Company')?.hash,
+    'aaaaaaaaaa',
+  );
+  const written = addWrote(old, { order: 'o1', turn: turnAt(5), fields: { Company: '2cccccccccc' } });
+  assert.is(writtenOf(written, 'Company')?.hash, 'cccccccccc');
+  assert.is(addLeadId(old, '2', turnAt(5)).leadId, '2');
+});
+
+test('a turn is later than all that is known, though the clock went back', () => {
+  const state = addWrote({}, { order: 'o1', turn: turnAt(5_000), fields: { Company: '2aaaaaaaaaa' } });
+  assert.is(timeOfTurn(nextTurn(state, 7_000)), 7_000);
+  assert.is(timeOfTurn(nextTurn(state, 4_000)), 5_001);
+  assert.is(timeOfTurn(nextTurn(addWhole(state, turnAt(9_000)), 4_000)), 9_001);
+  assert.is(timeOfTurn(undefined), 0);
+});
+
+test.run();
