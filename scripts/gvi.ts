@@ -9,7 +9,9 @@ import { connectRedis } from '../src/lib/redis.js';
 import { calendly } from './gvi/calendly.js';
 import type { Command } from './gvi/command.js';
 import { doctor } from './gvi/doctor.js';
+import { dropGroup } from './gvi/drop-group.js';
 import { failed } from './gvi/failed.js';
+import { showControls } from './gvi/format.js';
 import { rebuild } from './gvi/rebuild.js';
 import { redrive } from './gvi/redrive.js';
 import { replay } from './gvi/replay.js';
@@ -29,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   tail,
   rebuild,
   trim,
+  dropGroup,
   calendly,
   doctor,
 ];
@@ -48,7 +51,7 @@ async function main(argv: readonly string[]): Promise<number> {
       config,
       redis,
       keys: makeKeys(config.keyPrefix),
-      print: (text) => void process.stdout.write(`${text}\n`),
+      print: (text) => void process.stdout.write(`${showControls(text)}\n`),
     });
   } finally {
     redis.disconnect();
@@ -57,7 +60,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 function help(): string {
   const lines = COMMANDS.map(({ usage, summary }) => `  gvi ${usage.padEnd(44)} ${summary}`);
-  return `Usage: npm run -s gvi -- <command> [--json]\n\n${lines.join('\n')}\n`;
+  return `Usage: npm run -s gvi -- <command> [--json] [--yes] [--by <your name>]\n\n${lines.join('\n')}\n`;
 }
 
 // `gvi status | head`: whoever reads has had enough.

@@ -22,3 +22,13 @@ export function formatDuration(ms: number): string {
   if (ms < 7_200_000) return `${Math.round(ms / 60_000)} min`;
   return `${(ms / 3_600_000).toFixed(1)} h`;
 }
+
+/**
+ * What a sender chose must not steer the terminal: control characters and those that turn the direction of writing are
+ * printed as JSON writes them, which in JSON changes nothing.
+ */
+export function showControls(text: string): string {
+  return text.replace(/[^\P{C}\n]/gu, (char) =>
+    Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
+  );
+}

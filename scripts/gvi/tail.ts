@@ -3,6 +3,7 @@ import { UsageError } from '../../src/lib/command-line.js';
 import { compareStreamIds, makeEventId, type StreamName, streamIdTime } from '../../src/lib/event-id.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
+import { judgeRedisError } from '../../src/lib/redis-errors.js';
 import { toRecord } from '../../src/lib/runtime/entry.js';
 import { type Command, type CommandContext, parseCommandLine } from './command.js';
 
@@ -24,8 +25,6 @@ const BLOCK_MS = 5_000;
 /** Entries of one stream in one read: a meeting may be a megabyte. */
 const COUNT = 50;
 const ERROR_WAIT_MS = 500;
-/** What a Redis says that starts, fails over or moves slots. */
-const PASSING = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|UNBLOCKED)/;
 
 /** Follows the streams until it is stopped. */
 export const tail: Command = {
@@ -81,7 +80,7 @@ async function follow(options: {
   show: (line: Line) => void;
 }): Promise<void> {
   const { context, streams, positions, show } = options;
-  const blocking = connectRedis({ url: context.config.redisUrl, role: 'blocking' });
+  const blocking = connectRedis({ url: context.config.redisUrl, role: 'blocking', blockMsMax: BLOCK_MS });
   tellWhenAway(blocking);
   let isStopping = false;
   const stop = () => {
@@ -132,7 +131,8 @@ async function readNext(
     });
     return entries.sort((a, b) => compareStreamIds(a.id, b.id)).map(toLine);
   } catch (error) {
-    if (!(error instanceof Error) || !PASSING.test(error.message)) throw error;
+    const kind = judgeRedisError(error)?.kind;
+    if (kind !== 'away' && kind !== 'reconnect' && kind !== 'group') throw error;
     await sleep(ERROR_WAIT_MS);
     return [];
   } finally {

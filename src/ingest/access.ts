@@ -39,9 +39,12 @@ export function sessionOf(token: string): string {
 function isLocal({ remoteAddress, headers }: Visitor): boolean {
   const isLoopback = /^(127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/.test(remoteAddress ?? '');
   const namesThisHost = /^(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$/i.test(headers.host ?? '');
-  const isProxied = Object.keys(headers).some((name) => name === 'forwarded' || name.startsWith('x-forwarded-'));
+  const isProxied = Object.keys(headers).some((name) => PROXY_HEADERS.has(name) || name.startsWith('x-forwarded-'));
   return isLoopback && namesThisHost && !isProxied;
 }
+
+/** What proxies and tunnels add, beside `X-Forwarded-*`. */
+const PROXY_HEADERS = new Set(['forwarded', 'via', 'x-real-ip', 'true-client-ip', 'cf-connecting-ip']);
 
 function findCookie(header: string, name: string): string | undefined {
   const pairs = header.split(';').map((pair) => pair.trim());

@@ -3,6 +3,8 @@ import Router from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { type AccessRule, decideAccess } from './access.js';
+import { makeBodyBudget } from './body-budget.js';
+import { makeBoundedLog } from './bounded-log.js';
 import { ClientGoneError, HttpProblem, notFound, toProblem, unavailable } from './problem.js';
 import { type ReceiveDeps, receive } from './receive.js';
 import type { Source } from './sources/source.js';
@@ -27,6 +29,8 @@ export type IngestDeps = ReceiveDeps & {
   access: AccessRule;
 };
 
+/** Bodies under way may take so much memory together, however many and slow their senders are. */
+const BODIES_BYTES_MAX = 128 * 1024 * 1024;
 const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8';
 
 export function makeApp(deps: IngestDeps): Koa {
@@ -43,10 +47,15 @@ export function makeApp(deps: IngestDeps): Koa {
 }
 
 function makeRoutes(deps: IngestDeps): Router {
-  const router = new Router();
+  // One spelling for each path: `/DEBUG/info` is none of ours.
+  const router = new Router({ sensitive: true });
+  const shared = {
+    budget: makeBodyBudget(Math.max(BODIES_BYTES_MAX, 2 * deps.bodyBytesMax)),
+    logBounded: makeBoundedLog(deps.log),
+  };
   for (const source of deps.sources) {
     router.post(source.path, async (ctx) => {
-      const { status, body } = await receive(source, ctx.req, deps);
+      const { status, body } = await receive(source, ctx.req, { ...deps, ...shared });
       ctx.status = status;
       ctx.body = body;
     });
@@ -70,11 +79,12 @@ function makeRoutes(deps: IngestDeps): Router {
 function addDebugRoutes(router: Router, debug: DebugQueries, log: Logger): void {
   const addRoute = (path: string, ask: (param: string) => Promise<unknown>) =>
     router.get(path, async (ctx) => {
-      const answer = await ask(ctx.params.param ?? '').catch((error: unknown) => {
+      const answer = await askAsJson(ask(ctx.params.param ?? '')).catch((error: unknown) => {
         log.warn({ err: error }, 'a debug query failed');
         throw unavailable();
       });
       if (answer === undefined) throw notFound();
+      ctx.type = 'json';
       ctx.body = answer;
     });
   addRoute('/debug/info', debug.info);
@@ -82,10 +92,15 @@ function addDebugRoutes(router: Router, debug: DebugQueries, log: Logger): void 
   addRoute('/debug/idem/:param', debug.idem);
 }
 
+/** What stands in a stream may be nested deeper than can be written as JSON; that must fail here, not as it is sent. */
+async function askAsJson(answer: Promise<unknown>): Promise<string | undefined> {
+  return JSON.stringify(await answer);
+}
+
 /** Before the routes, so that neither method nor path tells a stranger that there are any. */
 function guardDebug({ debug, access }: IngestDeps): Middleware {
   return async (ctx, next) => {
-    if (!ctx.path.startsWith('/debug/')) return next();
+    if (!pathOf(ctx).toLowerCase().startsWith('/debug/')) return next();
     const { remoteAddress } = ctx.req.socket;
     const visit = decideAccess({ remoteAddress, headers: ctx.req.headers }, access);
     if (debug === undefined || visit.kind === 'hidden') throw notFound();
@@ -94,6 +109,15 @@ function guardDebug({ debug, access }: IngestDeps): Middleware {
     }
     return next();
   };
+}
+
+/** Throws 404 for a target that is no URL. */
+function pathOf(ctx: Context): string {
+  try {
+    return ctx.path;
+  } catch {
+    throw notFound();
+  }
 }
 
 const setSecurityHeaders: Middleware = (ctx, next) => {

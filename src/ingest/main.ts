@@ -7,6 +7,7 @@ import { makeLogger } from '../lib/logger.js';
 import { readOverview } from '../lib/overview.js';
 import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
 import { connectRedis } from '../lib/redis.js';
+import { watchRedis } from '../lib/redis-watch.js';
 import { makeApp } from './app.js';
 import { makeIngestMetrics } from './metrics.js';
 import { makeReadiness } from './readiness.js';
@@ -16,6 +17,8 @@ import { addSpoolMetrics } from './spool/metrics.js';
 import { openSpool } from './spool/spool.js';
 
 const STOP_GRACE_MS = 5_000;
+/** Without Redis webhooks are answered 503, or spooled; so there is something to do without it. */
+const REDIS_WAIT_MS = 2_000;
 
 async function main(): Promise<void> {
   const config = loadConfig();
@@ -33,9 +36,11 @@ async function main(): Promise<void> {
 
   const redis = connectRedis({ url: config.redisUrl, role: 'ingest', log });
   // What operators ask for must not stand in the way of a webhook.
-  const queries = connectRedis({ url: config.redisUrl, role: 'queries', log });
+  const queries = connectRedis({ url: config.redisUrl, role: 'queries' });
   const keys = makeKeys(config.keyPrefix);
   const metrics = makeIngestMetrics();
+  const watch = await watchRedis({ redis: queries, keys, config, log, waitMs: REDIS_WAIT_MS });
+  watch.addMetrics(metrics.registry);
   const updateMetrics = addPipelineMetrics(metrics.registry, () => readOverview({ redis: queries, keys }));
   const append = makeAppend({ ...config, redis });
   const spool = config.spool && (await openSpool({ ...config.spool, append, log }));
@@ -63,6 +68,7 @@ async function main(): Promise<void> {
     log.info({ signal }, 'ingest stops');
     await serving.stop(STOP_GRACE_MS);
     await spool?.stop();
+    watch.stop();
     redis.disconnect();
     queries.disconnect();
     process.exit(0);

@@ -2,7 +2,7 @@
  * JSON as the pipeline can use it: UTF-8 without a byte order mark, and not nested so deep that a recursive reader further
  * down would run out of stack.
  */
-const DEPTH_MAX = 200;
+import { isDeeperThan, JSON_DEPTH_MAX } from '../lib/codec.js';
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -10,13 +10,8 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 export function parseJson(bytes: Buffer): unknown {
   try {
     const value: unknown = JSON.parse(decoder.decode(bytes));
-    return isDeeperThan(value, DEPTH_MAX) ? undefined : value;
+    return isDeeperThan(value, JSON_DEPTH_MAX) ? undefined : value;
   } catch {
     return undefined;
   }
-}
-
-function isDeeperThan(value: unknown, depth: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  return depth === 0 || Object.values(value).some((member) => isDeeperThan(member, depth - 1));
 }

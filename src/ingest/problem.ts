@@ -29,9 +29,9 @@ export class ClientGoneError extends Error {
 
 const RETRY_AFTER_S = '5';
 
-export function unavailable(): HttpProblem {
+export function unavailable(headers: Record<string, string> = {}): HttpProblem {
   return new HttpProblem(503, 'unavailable', 'The service cannot take this now. Try again soon.', {
-    headers: { 'Retry-After': RETRY_AFTER_S },
+    headers: { 'Retry-After': RETRY_AFTER_S, ...headers },
   });
 }
 

@@ -2,11 +2,13 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import { type AppendAnswer, type RejectedWebhook, StoreUnavailableError } from '../lib/append.js';
+import type { BodyBudget } from './body-budget.js';
+import type { LogBounded } from './bounded-log.js';
 import type { IngestMetrics } from './metrics.js';
 import { parseJson } from './parse-json.js';
 import { HttpProblem, toProblem } from './problem.js';
 import { readBody } from './read-body.js';
-import type { Authenticity, Issue, Source } from './sources/source.js';
+import type { Issue, Refusal, Source } from './sources/source.js';
 import type { SpooledAnswer, TakeIn } from './spool/spool.js';
 
 export type ReceiveDeps = {
@@ -20,12 +22,17 @@ export type ReceiveDeps = {
   log: Logger;
 };
 
+/** What the webhooks of one app share. */
+export type ReceiveShared = { budget: BodyBudget; logBounded: LogBounded };
+
+type Deps = ReceiveDeps & ReceiveShared;
+
 type Answer = AppendAnswer | SpooledAnswer | { status: 'ignored'; reason: string };
 
 export type Reply = { status: number; body: Record<string, unknown> };
 
 /** The reply to one webhook, with its log line and its figures. Throws what `toProblem` turns into an answer. */
-export async function receive(source: Source, request: IncomingMessage, deps: ReceiveDeps): Promise<Reply> {
+export async function receive(source: Source, request: IncomingMessage, deps: Deps): Promise<Reply> {
   const startedAt = performance.now();
   const report = (status: string, more: object) => {
     const ms = Math.round(performance.now() - startedAt);
@@ -38,15 +45,20 @@ export async function receive(source: Source, request: IncomingMessage, deps: Re
     return toReply(answer);
   } catch (error) {
     const { code, status } = toProblem(error);
-    deps.log[status < 500 ? 'info' : 'warn'](report(code, whyOf(error)), 'webhook');
+    const line = report(code, whyOf(error));
+    deps.logBounded(status < 500 ? 'info' : 'warn', `${source.name} ${code}`, line, 'webhook');
     throw error;
   }
 }
 
-async function takeIn(source: Source, request: IncomingMessage, deps: ReceiveDeps): Promise<Answer> {
-  const rawBody = await readBody(request, deps.bodyBytesMax);
-  assertJsonType(request.headers);
-  const isAuthentic = authenticate(source, rawBody, request.headers, deps);
+async function takeIn(source: Source, request: IncomingMessage, deps: Deps): Promise<Answer> {
+  const { headers } = request;
+  // A refusal that is certain by now still waits for the body: its size comes first, and its sender has to see the answer.
+  const refusal = refuseHeaders(source, headers, deps);
+  const { bodyBytesMax: bytesMax, budget } = deps;
+  const rawBody = await readBody(request, { bytesMax, isKept: refusal === undefined, budget });
+  if (refusal !== undefined) throw refusal;
+  const isAuthentic = authenticate(source, rawBody, headers, deps);
   const unusable = (reason: RejectedWebhook['reason'], refusal: HttpProblem) => {
     // A sender that proved itself would send the body again and again; it is kept, and acknowledged. Others get to know.
     if (!isAuthentic) throw refusal;
@@ -66,31 +78,39 @@ async function takeIn(source: Source, request: IncomingMessage, deps: ReceiveDep
   }
 }
 
-function assertJsonType(headers: IncomingHttpHeaders): void {
+/** Content type, then as much of the authenticity as the head can tell. */
+function refuseHeaders(source: Source, headers: IncomingHttpHeaders, deps: Deps): HttpProblem | undefined {
+  if (!isJson(headers)) {
+    const message = 'The body should be application/json without a content encoding.';
+    return new HttpProblem(415, 'unsupported_media_type', message);
+  }
+  if (!source.isVerifiable) return deps.allowUnverified ? undefined : new SignatureProblem({ reason: 'missing' });
+  const refusal = source.judgeHeaders(headers, deps.now());
+  return refusal && new SignatureProblem(refusal);
+}
+
+function isJson(headers: IncomingHttpHeaders): boolean {
   const type = (headers['content-type'] ?? '').split(';', 1)[0]!.trim();
   const coding = (headers['content-encoding'] ?? 'identity').trim();
-  if (/^application\/([\w.+-]+\+)?json$/i.test(type) && /^(identity)?$/i.test(coding)) return;
-  throw new HttpProblem(
-    415,
-    'unsupported_media_type',
-    'The body should be application/json without a content encoding.',
-  );
+  return /^application\/([\w.+-]+\+)?json$/i.test(type) && /^(identity)?$/i.test(coding);
 }
 
 /** True for a proven sender, false for one that nothing can be asked of. Throws 401. */
-function authenticate(source: Source, rawBody: Buffer, headers: IncomingHttpHeaders, deps: ReceiveDeps): boolean {
-  if (!source.isVerifiable && deps.allowUnverified) return false;
-  const verdict = source.isVerifiable ? source.checkAuthenticity(rawBody, headers, deps.now()) : 'missing';
-  if (verdict !== 'authentic') throw new SignatureProblem(verdict);
-  return true;
+function authenticate(source: Source, rawBody: Buffer, headers: IncomingHttpHeaders, deps: Deps): boolean {
+  if (!source.isVerifiable) return false;
+  const now = deps.now();
+  const verdict = source.checkAuthenticity(rawBody, headers, now);
+  if (verdict === 'authentic') return true;
+  throw new SignatureProblem(source.judgeHeaders(headers, now) ?? { reason: verdict });
 }
 
 class SignatureProblem extends HttpProblem {
-  readonly verdict: Authenticity;
+  /** For the log alone. */
+  readonly refusal: Refusal;
 
-  constructor(verdict: Authenticity) {
+  constructor(refusal: Refusal) {
     super(401, 'invalid_signature', 'The signature is missing, wrong or too old.');
-    this.verdict = verdict;
+    this.refusal = refusal;
   }
 }
 
@@ -114,7 +134,7 @@ function describe(answer: Answer): object {
 }
 
 function whyOf(error: unknown): object {
-  if (error instanceof SignatureProblem) return { reason: error.verdict };
+  if (error instanceof SignatureProblem) return error.refusal;
   if (error instanceof StoreUnavailableError && error.cause instanceof Error) return { reason: error.cause.message };
   return error instanceof HttpProblem ? {} : { err: error };
 }

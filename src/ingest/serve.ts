@@ -1,12 +1,16 @@
 /** Listens, and stops without dropping what is in flight. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { boundConnections } from './connections.js';
+import { answerProtocolErrors } from './protocol-errors.js';
 
 export type ServeOptions = {
   /** 0 for any free port. */
   port: number;
   /** A request, body included, must be complete within this time. */
   requestTimeoutMs?: number;
+  /** [by the limit on open files] How many connections may be open at once. */
+  connectionsMax?: number | undefined;
 };
 
 export type Serving = {
@@ -16,16 +20,29 @@ export type Serving = {
 };
 
 const REQUEST_TIMEOUT_MS = 10_000;
+/** A connection between two requests. */
+const KEEP_ALIVE_MS = 5_000;
+/** A connection on which nothing moves: a client that does not take its answer. */
+const SILENCE_MS = 30_000;
+const HEAD_BYTES_MAX = 16 * 1024;
 
 export async function serve(
   listener: RequestListener,
-  { port, requestTimeoutMs = REQUEST_TIMEOUT_MS }: ServeOptions,
+  { port, requestTimeoutMs = REQUEST_TIMEOUT_MS, connectionsMax }: ServeOptions,
 ): Promise<Serving> {
   const server = createServer({
     requestTimeout: requestTimeoutMs,
     headersTimeout: requestTimeoutMs,
     connectionsCheckingInterval: Math.min(1_000, requestTimeoutMs),
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    maxHeaderSize: HEAD_BYTES_MAX,
   });
+  server.timeout = SILENCE_MS;
+  // The head's size bounds them. Node would drop those beyond a count in silence, and a proxy's own come last: then a
+  // request through a tunnel would look like one of this machine.
+  server.maxHeadersCount = 0;
+  boundConnections(server, connectionsMax);
+  answerProtocolErrors(server);
   let isStopping = false;
   server.on('request', (request, response) => {
     // A kept-alive connection would otherwise outlive its last answer, and hold up the stop.

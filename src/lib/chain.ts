@@ -2,10 +2,12 @@
  * "What happened to this lead?": the chain of an event, its trail and its status, put together from the streams, the
  * progress of the event and what the groups hold.
  */
+import { isDeeperThan, JSON_DEPTH_MAX, tryDecodeEntry } from './codec.js';
 import type { Provider } from './errors.js';
 import { compareStreamIds, parseEventId, type StreamName, streamIdTime } from './event-id.js';
-import { catalogue, type EventFailed, GROUPS, type GroupName, isEventType } from './events.js';
+import { catalogue, type EventFailed, type GroupName, isEventType } from './events.js';
 import type { Keys } from './keys.js';
+import type { OpenFailure } from './open-failures.js';
 import type { RedisClient } from './redis.js';
 import { parseRecord, toRecord } from './runtime/entry.js';
 
@@ -32,7 +34,8 @@ export type Chain = {
   status: EventStatus;
   event: Record<string, unknown>;
   trail: TrailStep[];
-  failure?: EventFailed & { at: string; failureId: string };
+  /** The latest; it may be done with since. */
+  failure?: OpenFailure & { isOpen: boolean };
   /** What it waits for now, while it is retrying or paused. */
   waiting?: {
     group: GroupName;
@@ -74,7 +77,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
     if (entries.length === 0) return undefined;
     const first = rootOf(asked ?? entries[0]!, entries);
     const found = await findStatus(entries, progress);
-    const failure = latestFailure(entries);
+    const failure = latestFailure(entries, progress);
     return {
       eventId: asked === undefined ? eventId : first.eventId,
       key,
@@ -171,38 +174,49 @@ function toStep({ eventId, stream, id, fields }: RawEntry): TrailStep {
     eventId,
     type: fields.type ?? '',
     stream,
-    group: writerOf(fields),
+    group: writerOf({ eventId, stream, id, fields }),
     at: fields.at ?? new Date(streamIdTime(id)).toISOString(),
     attempts: Number(fields.attempts ?? 1),
     durationMs: Number(fields.ms ?? 0),
   };
 }
 
-function writerOf(fields: Record<string, string>): string {
-  const type = fields.type ?? '';
+function writerOf(entry: RawEntry): string {
+  const type = entry.fields.type ?? '';
   if (!isEventType(type)) return '';
-  return type === 'event.failed' ? (failureOf(fields)?.group ?? '') : catalogue[type].writtenBy[0];
+  return type === 'event.failed' ? (failureOf(entry)?.group ?? '') : catalogue[type].writtenBy[0];
 }
 
-function latestFailure(entries: readonly RawEntry[]): Chain['failure'] | undefined {
+function latestFailure(
+  entries: readonly RawEntry[],
+  { state, replayFailed }: Record<string, string>,
+): Chain['failure'] | undefined {
   const entry = entries.findLast(({ fields }) => fields.type === 'event.failed');
-  const failure = entry === undefined ? undefined : failureOf(entry.fields);
-  return failure === undefined ? undefined : { ...failure, at: entry!.fields.at ?? '', failureId: entry!.eventId };
+  const failure = entry === undefined ? undefined : failureOf(entry);
+  if (entry === undefined || failure === undefined) return undefined;
+  const { at = '', replay } = entry.fields;
+  return {
+    ...failure,
+    ...{ at, failureId: entry.eventId, ...(replay === undefined ? {} : { replay }) },
+    isOpen: state === 'failed' || state === 'lost' || replayFailed === failure.eventId,
+  };
 }
 
-function failureOf(fields: Record<string, string>): EventFailed | undefined {
-  const parsed = catalogue['event.failed'].data.safeParse(parseJson(fields.data));
-  return parsed.success && GROUPS.includes(parsed.data.group) ? parsed.data : undefined;
+function failureOf({ stream, id, fields }: RawEntry): EventFailed | undefined {
+  const event = tryDecodeEntry(stream, id, fields);
+  return event?.type === 'event.failed' ? event.data : undefined;
 }
 
 function describeEvent({ fields }: RawEntry): Record<string, unknown> {
   const { data, ...flat } = fields;
-  return { ...flat, data: parseJson(data) ?? data };
+  return { ...flat, data: parseShallow(data) ?? data };
 }
 
-function parseJson(text: string | undefined): unknown {
+/** `undefined` for what is no JSON, and for what could not be written as JSON again. Ingest takes nothing so deep. */
+function parseShallow(text: string | undefined): unknown {
   try {
-    return JSON.parse(text ?? '');
+    const value: unknown = JSON.parse(text ?? '');
+    return isDeeperThan(value, 2 * JSON_DEPTH_MAX) ? undefined : value;
   } catch {
     return undefined;
   }

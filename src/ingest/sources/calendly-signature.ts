@@ -3,7 +3,7 @@
  * and the raw body. Source: developer.calendly.com "Webhook signatures".
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import type { Authenticity } from './source.js';
+import type { Authenticity, Refusal } from './source.js';
 
 export type CalendlyCheck = {
   /** Several while one is rotated out. */
@@ -17,16 +17,27 @@ export function checkCalendlySignature(
   { signingKeys, toleranceS }: CalendlyCheck,
   now: Date,
 ): Authenticity {
-  if (header === undefined || header.trim() === '') return 'missing';
-  const { time, digests } = parseHeader(header);
-  if (time === undefined || digests.length === 0) return 'mismatch';
-  const ageS = Math.floor(now.getTime() / 1000) - Number(time);
-  if (Math.abs(ageS) > toleranceS) return 'outside_tolerance';
+  const refusal = judgeCalendlyHeader(header, { toleranceS }, now);
+  if (refusal !== undefined) return refusal.reason;
+  const { time, digests } = parseHeader(header ?? '');
   const isSigned = signingKeys.some((key) => {
     const expected = createHmac('sha256', key).update(`${time}.`).update(rawBody).digest();
     return digests.some((digest) => timingSafeEqual(digest, expected));
   });
   return isSigned ? 'authentic' : 'mismatch';
+}
+
+/** Why no body could be authentic with this header; `undefined` where the body decides. */
+export function judgeCalendlyHeader(
+  header: string | undefined,
+  { toleranceS }: Pick<CalendlyCheck, 'toleranceS'>,
+  now: Date,
+): Refusal | undefined {
+  if (header === undefined || header.trim() === '') return { reason: 'missing' };
+  const { time, digests } = parseHeader(header);
+  if (time === undefined || digests.length === 0) return { reason: 'mismatch' };
+  const skewS = Math.floor(now.getTime() / 1000) - Number(time);
+  return Math.abs(skewS) > toleranceS ? { reason: 'outside_tolerance', skewS } : undefined;
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Calendly: bookings, cancellations, no-shows and routing forms. Source: developer.calendly.com "Webhook Payload". */
+import type { IncomingHttpHeaders } from 'node:http';
 import {
   type CalendlyInviteeWebhook,
   type CalendlyRoutingFormWebhook,
@@ -6,7 +7,7 @@ import {
   calendlyRoutingFormWebhook,
 } from '../../lib/payloads/calendly.js';
 import { hashContent } from '../content-hash.js';
-import { type CalendlyCheck, checkCalendlySignature } from './calendly-signature.js';
+import { type CalendlyCheck, checkCalendlySignature, judgeCalendlyHeader } from './calendly-signature.js';
 import { describeIssues, invalid, isRecord, isUsableId, lastSegment, type Reading, type Source } from './source.js';
 
 type CalendlyWebhook = CalendlyInviteeWebhook | CalendlyRoutingFormWebhook;
@@ -17,12 +18,15 @@ export function makeCalendly(check: CalendlyCheck): Source {
     path: '/webhooks/calendly',
     isVerifiable: check.signingKeys.length > 0,
     settings: ['CALENDLY_SIGNING_KEY'],
-    checkAuthenticity(rawBody, headers, now) {
-      const header = headers['calendly-webhook-signature'];
-      return checkCalendlySignature(rawBody, Array.isArray(header) ? header.join(',') : header, check, now);
-    },
+    judgeHeaders: (headers, now) => judgeCalendlyHeader(signatureIn(headers), check, now),
+    checkAuthenticity: (rawBody, headers, now) => checkCalendlySignature(rawBody, signatureIn(headers), check, now),
     read: readCalendly,
   };
+}
+
+function signatureIn(headers: IncomingHttpHeaders): string | undefined {
+  const header = headers['calendly-webhook-signature'];
+  return Array.isArray(header) ? header.join(',') : header;
 }
 
 function readCalendly(json: unknown, rawBody: Buffer): Reading {

@@ -4,7 +4,7 @@
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Authenticity } from './source.js';
+import type { Authenticity, Refusal } from './source.js';
 
 export type ReadaiCheck = {
   /** Base64, as Read.ai shows them; several while one is rotated out. */
@@ -18,17 +18,36 @@ export function checkReadaiDelivery(
   headers: IncomingHttpHeaders,
   { signingKeys, sharedSecret }: ReadaiCheck,
 ): Authenticity {
-  const secret = single(headers['x-readai-secret']);
-  if (sharedSecret !== undefined && secret !== undefined && isSameSecret(secret, sharedSecret)) return 'authentic';
-  const signature = single(headers['x-read-signature']);
-  if (signature !== undefined && isSigned(rawBody, signature, signingKeys)) return 'authentic';
-  return secret === undefined && signature === undefined ? 'missing' : 'mismatch';
+  const refusal = judgeReadaiHeaders(headers, { signingKeys, sharedSecret });
+  if (refusal !== undefined) return refusal.reason;
+  if (hasSecret(headers, sharedSecret)) return 'authentic';
+  const digest = parseSignature(single(headers['x-read-signature']));
+  return digest !== undefined && isSigned(rawBody, digest, signingKeys) ? 'authentic' : 'mismatch';
 }
 
-function isSigned(rawBody: Buffer, header: string, signingKeys: readonly string[]): boolean {
+/** Why no body could be authentic with these headers; `undefined` where the body decides, or need not. */
+export function judgeReadaiHeaders(
+  headers: IncomingHttpHeaders,
+  { signingKeys, sharedSecret }: ReadaiCheck,
+): Refusal | undefined {
+  if (hasSecret(headers, sharedSecret)) return undefined;
+  const signature = single(headers['x-read-signature']);
+  if (signature === undefined && single(headers['x-readai-secret']) === undefined) return { reason: 'missing' };
+  const mayBeSigned = signingKeys.length > 0 && parseSignature(signature) !== undefined;
+  return mayBeSigned ? undefined : { reason: 'mismatch' };
+}
+
+function hasSecret(headers: IncomingHttpHeaders, sharedSecret: string | undefined): boolean {
+  const secret = single(headers['x-readai-secret']);
+  return sharedSecret !== undefined && secret !== undefined && isSameSecret(secret, sharedSecret);
+}
+
+function parseSignature(header = ''): Buffer | undefined {
   const hex = /^\s*(?:sha256\s*=\s*)?([0-9a-f]{64})\s*$/i.exec(header)?.[1];
-  if (hex === undefined) return false;
-  const digest = Buffer.from(hex, 'hex');
+  return hex === undefined ? undefined : Buffer.from(hex, 'hex');
+}
+
+function isSigned(rawBody: Buffer, digest: Buffer, signingKeys: readonly string[]): boolean {
   return signingKeys.some((key) => {
     const expected = createHmac('sha256', Buffer.from(key, 'base64')).update(rawBody).digest();
     return timingSafeEqual(digest, expected);

@@ -2,7 +2,7 @@
 import { isInternalMeeting } from '../../lib/colleagues.js';
 import { readaiMeetingWebhook } from '../../lib/payloads/readai.js';
 import { hashContent } from '../content-hash.js';
-import { checkReadaiDelivery, type ReadaiCheck } from './readai-signature.js';
+import { checkReadaiDelivery, judgeReadaiHeaders, type ReadaiCheck } from './readai-signature.js';
 import { isTestDelivery, textOf } from './readai-test-delivery.js';
 import { describeIssues, invalid, isRecord, isUsableId, type Reading, type Source } from './source.js';
 
@@ -27,6 +27,7 @@ export function makeReadai({ internalDomains, ...check }: ReadaiOptions): Source
     path: '/webhooks/readai',
     isVerifiable: check.signingKeys.length > 0 || check.sharedSecret !== undefined,
     settings: ['READAI_SIGNING_KEY', 'READAI_SHARED_SECRET'],
+    judgeHeaders: (headers) => judgeReadaiHeaders(headers, check),
     checkAuthenticity: (rawBody, headers) => checkReadaiDelivery(rawBody, headers, check),
     read: (json, rawBody) => readReadai(json, rawBody, internalDomains),
   };

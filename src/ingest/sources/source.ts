@@ -9,6 +9,9 @@ import type { SourceName, WebhookEvent } from '../../lib/append.js';
 /** Why a delivery is not authentic, for the log alone: the sender learns nothing of it. */
 export type Authenticity = 'authentic' | 'missing' | 'mismatch' | 'outside_tolerance';
 
+/** `skewS`: by how many seconds our clock is ahead of the time that was signed; negative where it is behind. */
+export type Refusal = { reason: Exclude<Authenticity, 'authentic'>; skewS?: number };
+
 export type Issue = { path: string; message: string };
 
 export type Reading =
@@ -24,6 +27,8 @@ export type Source = {
   isVerifiable: boolean;
   /** The settings that would make it verifiable, for messages to the operator. */
   settings: readonly string[];
+  /** What the head alone says: why no body could be authentic with it; `undefined` where the body decides. */
+  judgeHeaders: (headers: IncomingHttpHeaders, now: Date) => Refusal | undefined;
   /** Judges the raw bytes, before anything parses them: a re-serialised body is not what the sender signed. */
   checkAuthenticity: (rawBody: Buffer, headers: IncomingHttpHeaders, now: Date) => Authenticity;
   /** Reads a parsed body; `rawBody` is what it was parsed from. */
@@ -45,13 +50,19 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** True for what may stand in an idempotency key: short, and nothing that breaks a line of a log or a terminal. */
+/**
+ * True for what may stand in an idempotency key: short, nothing that breaks a line of a log, steers a terminal or hides,
+ * and no half of a surrogate pair, as all of those would become the same key.
+ */
 export function isUsableId(id: string): boolean {
-  return id.length > 0 && id.length <= 256 && !/\p{Cc}/u.test(id);
+  return id.length > 0 && id.length <= 256 && !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(id);
 }
 
-/** The last segment of a URI's path. */
+/** The last segment of a URI's path that is not empty. */
 export function lastSegment(uri: string): string {
   const path = uri.split(/[?#]/, 1)[0]!.trim();
-  return path.replace(/\/+$/, '').split('/').at(-1)!;
+  // Not by a pattern: one for slashes at the end takes the square of their number where something follows them.
+  let end = path.length;
+  while (path[end - 1] === '/') end -= 1;
+  return path.slice(path.lastIndexOf('/', end - 1) + 1, end);
 }

@@ -1,0 +1,49 @@
+/** Settings and a person made of words that stand nowhere else, and what they are found by. */
+import { booking, report } from './webhooks.js';
+
+export const READAI_KEY = Buffer.from('planted readai signing key').toString('base64');
+export const SECRETS = {
+  CALENDLY_SIGNING_KEY: 'planted-calendly-key,planted-calendly-former',
+  CALENDLY_API_TOKEN: 'planted-calendly-token',
+  READAI_SIGNING_KEY: READAI_KEY,
+  READAI_SHARED_SECRET: 'planted-readai-secret',
+  ZOHO_CLIENT_ID: 'planted-zoho-id',
+  ZOHO_CLIENT_SECRET: 'planted-zoho-secret',
+  ZOHO_REFRESH_TOKEN: 'planted-zoho-refresh',
+  GEMINI_API_KEY: 'planted-gemini-key',
+  SLACK_BOT_TOKEN: 'xoxb-planted-slack',
+  DASHBOARD_TOKEN: 'grace:planted-dashboard',
+};
+export const REDIS_PASSWORD = 'planted-redis';
+/** Zoho's access tokens are none of the settings. */
+export const SECRET = new RegExp(`planted[- ]|${READAI_KEY}|1000\\.[0-9a-f]{8}`);
+
+export const PERSON = {
+  name: 'Quillon Zarathrax',
+  email: 'quillon@zarathrax.example',
+  phone: '+49 555 1234 0987',
+  company: 'Umbracorp',
+  line: 'Our purple otter loses nine ledgers a week.',
+  answer: 'Because of the purple otter.',
+};
+export const ANYTHING_OF_PERSON = /quillon|zarathrax|555.?1234.?0987|umbracorp|purple otter/i;
+/** Name, email and company are what an alert is for. */
+export const TOO_MUCH_FOR_AN_ALERT = /555.?1234.?0987|purple otter/i;
+
+export const bookingOf = (id: string, more: object = {}) =>
+  booking({
+    ...{ uri: `https://api.calendly.com/scheduled_events/E/invitees/${id}`, email: PERSON.email, name: PERSON.name },
+    text_reminder_number: PERSON.phone,
+    questions_and_answers: [
+      { question: 'Company', answer: PERSON.company },
+      { question: 'Why now?', answer: PERSON.answer },
+    ],
+    ...more,
+  });
+const person = { name: PERSON.name, first_name: 'Quillon', last_name: 'Zarathrax', email: PERSON.email };
+export const reportOf = (id: string) =>
+  report({
+    ...{ session_id: id, request_id: `R${id}`, title: `${PERSON.company} discovery`, summary: PERSON.line },
+    participants: [person, { name: 'Rita Rep', email: 'rita@vendor.example' }],
+    transcript: { speaker_blocks: [{ start_time: 1, speaker: { name: PERSON.name }, words: PERSON.line }] },
+  });
