@@ -1,4 +1,5 @@
 /** What a command of `gvi` is. */
+import { userInfo } from 'node:os';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { UsageError } from '../../src/lib/command-line.js';
 import type { Config } from '../../src/lib/config.js';
@@ -15,7 +16,13 @@ export type Command = {
   run: (argv: readonly string[], context: CommandContext) => Promise<number>;
 };
 
-/** The options of a command, `--json` and `--yes` always among them. */
+const COMMON = {
+  json: { type: 'boolean', default: false },
+  yes: { type: 'boolean', default: false },
+  by: { type: 'string' },
+} as const;
+
+/** The options of a command; `--json`, `--yes` and `--by` are always among them. */
 export function parseCommandLine<const T extends NonNullable<ParseArgsConfig['options']>>(
   { usage }: Pick<Command, 'usage'>,
   argv: readonly string[],
@@ -24,10 +31,21 @@ export function parseCommandLine<const T extends NonNullable<ParseArgsConfig['op
   try {
     return parseArgs({
       args: [...argv],
-      options: { ...options, json: { type: 'boolean', default: false }, yes: { type: 'boolean', default: false } },
+      options: { ...options, ...COMMON },
       allowPositionals: true,
     });
   } catch (error) {
     throw new UsageError(`${(error as Error).message}\nUsage: gvi ${usage}`);
+  }
+}
+
+/** Whose name stands in `events:operations`: that of `--by`, else of the login. */
+export function operatorName(by: string | undefined): string {
+  if (by !== undefined && by.trim() !== '') return by.trim();
+  try {
+    return userInfo().username;
+  } catch {
+    // A container may run as a user whom its system does not know.
+    return 'operator';
   }
 }

@@ -1,4 +1,4 @@
-import { readOpenFailures } from '../../src/lib/overview.js';
+import { type OpenFailure, walkOpenFailures } from '../../src/lib/open-failures.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatTable } from './format.js';
 
@@ -9,7 +9,8 @@ export const failed: Command = {
   summary: 'what failed for good and was not redriven, newest first',
   async run(argv, { redis, keys, print }) {
     const { values } = parseCommandLine(failed, argv, {});
-    const failures = await readOpenFailures({ redis, keys });
+    const failures: OpenFailure[] = [];
+    for await (const found of walkOpenFailures({ redis, keys })) failures.push(...found);
     if (values.json) {
       print(JSON.stringify(failures));
       return 0;
@@ -18,13 +19,13 @@ export const failed: Command = {
       print('Nothing stands failed.');
       return 0;
     }
-    const rows = failures.map(({ at, eventId, group, attempts, error }) => [
+    const rows = failures.map(({ at, eventId, group, attempts, error, replay }) => [
       at,
       eventId,
       group,
       attempts,
       error.code,
-      error.message,
+      replay === undefined ? error.message : `${error.message} (replay ${replay})`,
     ]);
     print(formatTable(['at', 'event', 'group', 'tries', 'code', 'message'], rows));
     print(`\nTry again: npm run -s gvi -- redrive <event…> or --all`);

@@ -1,10 +1,10 @@
 import { UsageError } from '../../src/lib/command-line.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { BusyError } from '../../src/lib/maintenance.js';
+import { recordOperation } from '../../src/lib/operations.js';
 import { type RebuildReport, rebuild as rebuildAll, TooBusyError } from '../../src/lib/rebuild.js';
-import { recordOperation } from '../../src/lib/redrive.js';
 import { projections } from '../../src/projections/index.js';
-import { type Command, parseCommandLine } from './command.js';
+import { type Command, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
 import { startProgressBar } from './progress-bar.js';
 
@@ -24,7 +24,7 @@ export const rebuild: Command = {
     try {
       const report = await rebuildAll({ redis, keys, projections, idempotencyTtlS: config.idempotencyTtlS }, bar.add);
       bar.end();
-      await recordOperation(context, { operation: 'rebuild', by: 'gvi', count: entries });
+      await recordOperation(context, { operation: 'rebuild', by: operatorName(values.by), count: entries });
       print(values.json ? JSON.stringify({ entries, ...report }) : describe(entries, report));
       return report.chains.left === 0 ? 0 : 1;
     } catch (error) {

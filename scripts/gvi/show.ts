@@ -47,9 +47,14 @@ function describeChain(chain: Chain): string {
     lines.push('', `waits in ${group} ${until}: ${error.message} (${error.code}), attempts spent: ${attempts}`);
   }
   if (chain.failure !== undefined) {
-    const { group, error, at } = chain.failure;
-    lines.push('', `failed in ${group} at ${at}: ${error.message} (${error.code})`);
-    if (chain.status === 'failed') lines.push(`try again: npm run -s gvi -- redrive ${chain.eventId}`);
+    const { group, error, at, replay, isOpen } = chain.failure;
+    const what = replay === undefined ? '' : `replay ${replay} `;
+    lines.push('', `${what}failed in ${group} at ${at}: ${error.message} (${error.code})`);
+    const canBeRedriven = isOpen && chain.status !== 'lost';
+    if (canBeRedriven) lines.push(`try again: npm run -s gvi -- redrive ${chain.eventId}`);
+  }
+  if (chain.status === 'rejected') {
+    lines.push('', `try again once the cause is mended: npm run -s gvi -- redrive ${chain.eventId}`);
   }
   return lines.join('\n');
 }

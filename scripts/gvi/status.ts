@@ -1,5 +1,7 @@
-import { countDryRuns } from '../../src/lib/dry-runs.js';
+import type { AbandonedGroup } from '../../src/lib/abandoned-groups.js';
+import { countDryRuns, dryRunsCommand } from '../../src/lib/dry-runs.js';
 import { readOverview } from '../../src/lib/overview.js';
+import { readUnfinishedReplays } from '../../src/lib/unfinished-replays.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatDuration, formatTable } from './format.js';
 
@@ -11,9 +13,10 @@ export const status: Command = {
   async run(argv, { redis, keys, config, print }) {
     const { values } = parseCommandLine(status, argv, {});
     const overview = await readOverview({ redis, keys });
+    const replays = await readUnfinishedReplays({ redis, keys });
     const dryRuns = config.dryRun ? undefined : await countDryRuns({ redis, keys });
     if (values.json) {
-      print(JSON.stringify({ ...overview, dryRuns: dryRuns?.count ?? null }));
+      print(JSON.stringify({ ...overview, dryRuns: dryRuns?.count ?? null, replays }));
       return 0;
     }
     const groups = Object.entries(overview.groups).map(([name, group]) => [
@@ -31,10 +34,26 @@ export const status: Command = {
     for (const { provider, kind, reason, since } of overview.pauses) {
       print(`\n${provider} is paused since ${since} (${kind}: ${reason})`);
     }
+    for (const group of overview.abandoned) print(`\n${describeAbandoned(group)}`);
+    for (const { replayId, group, movedAt } of replays) {
+      print(`\nA replay of ${group} is not at its end; it last moved at ${new Date(movedAt).toISOString()}`);
+      print(`if nobody runs it: npm run -s gvi -- replay --resume ${replayId}`);
+    }
     if (dryRuns !== undefined && dryRuns.count > 0) {
-      print(`\n${dryRuns.count} events ended as a dry run and are not in the CRM, since ${dryRuns.since}`);
+      const { count, since, isMore } = dryRuns;
+      print(`\n${count}${isMore ? ' or more' : ''} events ended as a dry run and are not in the CRM, since ${since}`);
+      print(`to write them: ${dryRunsCommand(since)}`);
     }
     if (config.dryRun) print('\nDRY_RUN is on: nothing is written to the CRM');
     return 0;
   },
 };
+
+function describeAbandoned({ stream, group, isKnown, pending, backlog, oldestAgeMs }: AbandonedGroup): string {
+  const held = pending + backlog;
+  const age = oldestAgeMs === 0 ? '' : `, the oldest ${formatDuration(oldestAgeMs)} old`;
+  const what = `entries of ${stream} that it keeps from being trimmed: ${held}${age}`;
+  return isKnown
+    ? `Nobody reads for ${group}; ${what}\nstart one: npm run worker -- --group ${group}`
+    : `The group ${group} is none of this service; ${what}\nif nobody needs it: npm run -s gvi -- drop-group ${stream} ${group}`;
+}

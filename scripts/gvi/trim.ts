@@ -1,10 +1,10 @@
 import { UsageError } from '../../src/lib/command-line.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { BusyError } from '../../src/lib/maintenance.js';
-import { recordOperation } from '../../src/lib/redrive.js';
+import { recordOperation } from '../../src/lib/operations.js';
 import { type KeepReason, type TrimReport, trim as trimStreams } from '../../src/lib/trim.js';
 import { projections } from '../../src/projections/index.js';
-import { type Command, type CommandContext, parseCommandLine } from './command.js';
+import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
 import { startProgressBar } from './progress-bar.js';
 
@@ -14,6 +14,7 @@ const REASONS: Record<KeepReason, string> = {
   undelivered: 'wait to be read by a group',
   pending: 'are being worked on',
   waiting: 'wait for a retry or for a provider',
+  replaying: 'stand in the range of a replay that is not at its end',
   unfolded: 'are not in the projections yet: is a worker running?',
   unknown: 'belong to no known event: run gvi rebuild',
 };
@@ -34,7 +35,10 @@ export const trim: Command = {
     }
     try {
       const report = await run(context, isDryRun);
-      if (!isDryRun) await recordOperation(context, { operation: 'trim', by: 'gvi', count: report.dropped });
+      if (!isDryRun) {
+        const { dropped: count, before } = report;
+        await recordOperation(context, { operation: 'trim', by: operatorName(values.by), count, details: { before } });
+      }
       context.print(values.json ? JSON.stringify({ ...report, dryRun: isDryRun }) : describe(report, isDryRun));
       return 0;
     } catch (error) {

@@ -24,8 +24,6 @@ export type ChainFacts = {
   seen?: { eventId: string; at: string };
   /** `idem:processed`; of a replay the one with its id. */
   processed: { replay: string | undefined; at: string }[];
-  /** The entry by which it stands failed. */
-  failing?: string;
 };
 
 /** The chain that an entry belongs to; `undefined` for what belongs to none. */
@@ -36,6 +34,11 @@ export function chainKeyOf(eventId: string, stream: StreamName, fields: Record<s
   if (key === undefined) return `lost:${eventId}`;
   if (stream === 'events:failed' && key.startsWith('unreadable:')) return `lost:${key.slice('unreadable:'.length)}`;
   return key;
+}
+
+/** The key under which the progress of a failed event stands. */
+export function progressKeyOf({ key, eventId }: { key: string; eventId: string }): string {
+  return key.startsWith('unreadable:') ? `lost:${eventId}` : key;
 }
 
 /** The first key of a meeting and the number of this revision. */
@@ -62,12 +65,15 @@ export function deriveChain({ entries, revisions }: Gathered): ChainFacts {
       setState(entry.type === 'webhook.rejected' ? 'rejected' : undefined);
     } else if (entry.type === 'lead.synced') {
       setState('processed');
+      if (entry.replay !== undefined) delete progress.replayFailed;
       processed.set(entry.replay, entry.at);
     } else if (entry.type === 'event.failed') {
       addFailure(entry);
     } else if (entry.cause !== undefined && entry.cause === failing) {
       // Redriven, and this time it went well.
       setState(undefined);
+    } else if (entry.cause !== undefined && entry.cause === progress.replayFailed) {
+      delete progress.replayFailed;
     }
   }
   addRevisions(progress, revisions);
@@ -75,7 +81,6 @@ export function deriveChain({ entries, revisions }: Gathered): ChainFacts {
     progress,
     ...(seen === undefined ? {} : { seen }),
     processed: [...processed].map(([replay, at]) => ({ replay, at })),
-    ...(failing === undefined ? {} : { failing }),
   };
 
   function setState(state: string | undefined): void {
@@ -85,8 +90,11 @@ export function deriveChain({ entries, revisions }: Gathered): ChainFacts {
   }
 
   function addFailure({ cause = '', replay, isLost }: EntryFacts): void {
-    // A replay that fails does not undo the first time.
-    if (replay !== undefined && progress.state === 'processed') return;
+    // A replay that fails does not undo the first time: it stands open beside it.
+    if (replay !== undefined && progress.state === 'processed') {
+      progress.replayFailed = cause;
+      return;
+    }
     setState(isLost ? 'lost' : 'failed');
     if (isLost) progress.id = cause;
     else failing = cause;

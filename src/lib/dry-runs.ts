@@ -37,6 +37,11 @@ export async function countDryRuns({
   return { count, since: toIso(oldestMs), isMore: true };
 }
 
+/** The command that writes them to the CRM. */
+export function dryRunsCommand(since: string): string {
+  return `npm run -s gvi -- replay --group crm-sync --from ${since}`;
+}
+
 function isDryRun(data: string | undefined): boolean {
   return /"outcome":"dry_run"/.test(data ?? '');
 }

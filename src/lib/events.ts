@@ -198,11 +198,19 @@ const leadSynced = z.object({
       z.object({
         /** The place of the event in the order of the lead's events. */
         order: z.string(),
+        /** Tells the writes to the lead apart, the later ones being the higher; see `lead-state.ts`. */
+        turn: z.string().optional(),
         fields: writtenFields.optional(),
         /** What follows from all events of the lead together, as its status does. */
         derived: writtenFields.optional(),
         /** By booking: its state and start. */
         bookings: z.record(z.string(), z.tuple([z.string(), z.string()])).optional(),
+        /** What earlier tries of the event wrote, of which no receipt came. */
+        earlier: z
+          .array(z.object({ turn: z.string(), fields: writtenFields.optional(), derived: writtenFields.optional() }))
+          .optional(),
+        /** By note key: the notes of ours that stood on the lead; there when all of its notes were looked at. */
+        stood: z.record(z.string(), z.string()).optional(),
       }),
     )
     .optional(),
@@ -348,16 +356,19 @@ export const catalogue = {
     data: z.unknown(),
   },
   'operation.done': {
-    summary: 'An operator redrove, replayed, trimmed or erased something.',
+    summary: 'An operator redrove, replayed, trimmed, dropped or erased something, or the retention did.',
     stream: 'events:operations',
-    writtenBy: ['operator'],
+    writtenBy: ['operator', 'worker'],
     readBy: [],
     version: 1,
     data: z.object({
       operation: z.string(),
+      /** The operator's name; `retention` where entries were trimmed because of their age alone. */
       by: z.string(),
       count: z.number().int(),
       eventIds: z.array(z.string()).optional(),
+      /** What it was done to: a group, a range, the filter of a redrive. */
+      details: z.record(z.string(), z.string()).optional(),
     }),
   },
 } as const satisfies Record<string, EventDefinition>;

@@ -12,6 +12,9 @@ export type SkimmedEntry = { id: string; fields: Record<string, string> };
 /** Told how many entries were looked at since the last call. */
 export type OnProgress = (entries: number) => void;
 
+/** A process that was frozen may have lost its lease without knowing: what must not happen then looks at it first. */
+export type Lease = { key: string; owner: string };
+
 /** Another command that must not run beside this one is at work. */
 export class BusyError extends Error {
   override readonly name = 'BusyError';
@@ -27,19 +30,21 @@ export const CHUNK = 200;
  */
 export async function withMaintenanceLease<T>(
   { redis, keys }: { redis: RedisClient; keys: Keys },
-  work: () => Promise<T>,
+  work: (lease: Lease) => Promise<T>,
 ): Promise<T> {
   const lease = keys.lease('maintenance');
   const owner = randomBytes(8).toString('hex');
   if ((await redis.set(lease, owner, 'PX', LEASE_MS, 'NX')) !== 'OK') {
     throw new BusyError('Another trim or rebuild is running, or was killed within the last 10 s');
   }
-  const keeping = setInterval(() => void redis.pexpire(lease, LEASE_MS).catch(() => {}), LEASE_MS / 3);
+  const isHeld = async () => (await redis.get(lease)) === owner;
+  const keep = async () => void ((await isHeld()) && (await redis.pexpire(lease, LEASE_MS)));
+  const keeping = setInterval(() => void keep().catch(() => {}), LEASE_MS / 3);
   try {
-    return await work();
+    return await work({ key: lease, owner });
   } finally {
     clearInterval(keeping);
-    if ((await redis.get(lease)) === owner) await redis.del(lease);
+    if (await isHeld()) await redis.del(lease);
   }
 }
 

@@ -1,6 +1,8 @@
 /** Prometheus metrics. Labels name groups, streams, sources and outcomes; never a person. */
-import { Counter, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Provider } from './errors.js';
 import type { GroupName } from './events.js';
+import type { Reading } from './provider-gate.js';
 
 export type SettledOutcome = 'done' | 'failed' | 'parked' | 'waiting';
 
@@ -32,4 +34,34 @@ export function makeWorkerMetrics(): WorkerMetrics {
       seconds.observe({ group }, ms / 1000);
     },
   };
+}
+
+/** The providers' limits as this worker last heard of them, and its calls that run or wait. */
+export function addLimitMetrics(registry: Registry, gates: Readonly<Record<Provider, { read: () => Reading }>>): void {
+  const readings = () => Object.entries(gates).map(([provider, gate]) => ({ provider, ...gate.read() }));
+  const add = (name: string, help: string, pick: (reading: Reading) => number | undefined) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['provider'],
+      registers: [registry],
+      collect() {
+        for (const { provider, ...reading } of readings()) {
+          const value = pick(reading);
+          if (value !== undefined) this.set({ provider }, value);
+        }
+      },
+    });
+  add(
+    'gvi_provider_limit_concurrency',
+    'Calls at once that all workers together may make',
+    ({ limit }) => limit?.running,
+  );
+  add(
+    'gvi_provider_limit_per_second',
+    'Calls a second that all workers together may make',
+    ({ limit }) => limit?.perSecond,
+  );
+  add('gvi_provider_calls_running', 'Calls of this worker that run', ({ running }) => running);
+  add('gvi_provider_calls_waiting', 'Calls of this worker that wait for the limit', ({ waiting }) => waiting);
 }

@@ -1,8 +1,10 @@
 /** How the pipeline stands: streams, groups, what waits and what failed. Read by `gvi status`, `/debug/info` and `/metrics`. */
+import { type AbandonedGroup, findAbandonedGroups } from './abandoned-groups.js';
 import type { Provider } from './errors.js';
-import { makeEventId, type StreamName, streamIdTime } from './event-id.js';
-import { catalogue, type EventFailed, GROUPS, type GroupName, STREAMS, streamsOf } from './events.js';
+import { type StreamName, streamIdTime } from './event-id.js';
+import { GROUPS, type GroupName, STREAMS, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
+import { type OpenFailure, readOpenFailures } from './open-failures.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 
@@ -25,46 +27,28 @@ export type Overview = {
   streams: Record<string, StreamState>;
   groups: Record<string, GroupState>;
   pauses: PauseState[];
+  /** Groups that nobody serves. */
+  abandoned: AbandonedGroup[];
 };
-export type OpenFailure = EventFailed & { failureId: string; at: string };
 
 const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
-const FAILURES_MAX = 10_000;
 /** Where Redis cannot tell the lag, so many entries are counted at the most. */
 const COUNT_MAX = 1_000;
 
 export async function readOverview({ redis, keys }: { redis: RedisClient; keys: Keys }): Promise<Overview> {
-  const [streams, failures, pauses] = await Promise.all([
+  const [streams, failures, pauses, abandoned] = await Promise.all([
     Promise.all(STREAMS.map((stream) => readStream(redis, keys, stream))),
     readOpenFailures({ redis, keys }),
     readPauses(redis, keys),
+    findAbandonedGroups({ redis, keys }),
   ]);
   const groups = await Promise.all(GROUPS.map((group) => readGroup(redis, keys, group, failures)));
   return {
     streams: Object.fromEntries(STREAMS.map((stream, index) => [stream, streams[index]!])),
     groups: Object.fromEntries(GROUPS.map((group, index) => [group, groups[index]!])),
     pauses,
+    abandoned,
   };
-}
-
-/** Newest first, one for each event that still stands failed. */
-export async function readOpenFailures({ redis, keys }: { redis: RedisClient; keys: Keys }): Promise<OpenFailure[]> {
-  const entries = await redis.xrevrange(keys.stream('events:failed'), '+', '-', 'COUNT', FAILURES_MAX);
-  const newestByKey = new Map<string, OpenFailure>();
-  for (const [id, flat] of entries) {
-    const fields = toRecord(flat);
-    const parsed = catalogue['event.failed'].data.safeParse(JSON.parse(fields.data ?? 'null'));
-    if (parsed.success && !newestByKey.has(parsed.data.key)) {
-      newestByKey.set(parsed.data.key, {
-        ...parsed.data,
-        failureId: makeEventId('events:failed', id),
-        at: fields.at ?? '',
-      });
-    }
-  }
-  const found = [...newestByKey.values()];
-  const states = await Promise.all(found.map(({ key }) => redis.hget(keys.progress(key), 'state')));
-  return found.filter((_, index) => states[index] === 'failed' || states[index] === 'lost');
 }
 
 async function readStream(redis: RedisClient, keys: Keys, stream: StreamName): Promise<StreamState> {

@@ -21,6 +21,12 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Overv
       labelNames: ['provider', 'kind'],
       registers,
     }),
+    abandoned: new Gauge({
+      name: 'gvi_group_abandoned_entries',
+      help: 'Entries that a group which nobody serves keeps from being trimmed',
+      labelNames: ['stream', 'group'],
+      registers,
+    }),
     up: new Gauge({ name: 'gvi_redis_up', help: '1 when Redis answered for this scrape', registers }),
   };
   let readAt = 0;
@@ -39,6 +45,7 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Overv
     readAt = Date.now();
     gauges.up.set(overview === undefined ? 0 : 1);
     gauges.paused.reset();
+    gauges.abandoned.reset();
     for (const [name, state] of Object.entries(overview?.groups ?? {})) {
       gauges.lag.set({ group: name }, state.lag);
       gauges.pending.set({ group: name }, state.pending);
@@ -47,6 +54,9 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Overv
       gauges.oldestAge.set({ group: name }, state.oldestAgeMs / 1000);
     }
     for (const [stream, { length }] of Object.entries(overview?.streams ?? {})) gauges.length.set({ stream }, length);
+    for (const { stream, group: name, pending, backlog } of overview?.abandoned ?? []) {
+      gauges.abandoned.set({ stream, group: name }, pending + backlog);
+    }
     for (const { provider, kind } of overview?.pauses ?? []) gauges.paused.set({ provider, kind }, 1);
   }
 }

@@ -9,7 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { decodeEntry } from './codec.js';
-import { TerminalError } from './errors.js';
+import { NotYetError, TerminalError } from './errors.js';
 import { compareStreamIds, type StreamName } from './event-id.js';
 import { catalogue, type EventType, type StoredEvent } from './events.js';
 import type { Keys } from './keys.js';
@@ -64,9 +64,17 @@ export function startProjector(options: {
       } catch (error) {
         if (!isFailing) log.warn({ err: error }, 'projector failed; trying again');
         isFailing = true;
-        await sleep(IDLE_MS);
+        // An entry of a newer version: a worker that knows it must be able to take over.
+        if (error instanceof NotYetError) await giveUpLease();
+        await sleep(error instanceof NotYetError ? LEASE_MS : IDLE_MS, undefined, { signal: stopping.signal }).catch(
+          () => {},
+        );
       }
     }
+    await giveUpLease();
+  }
+
+  async function giveUpLease(): Promise<void> {
     if ((await redis.get(lease).catch(() => null)) === owner) await redis.del(lease).catch(() => {});
   }
 

@@ -12,7 +12,7 @@ import {
   isWebhook,
   revisionOf,
 } from './chain-facts.js';
-import { makeEventId, parseEventId, type StreamName } from './event-id.js';
+import { makeEventId, type StreamName } from './event-id.js';
 import { readersByStream, STREAMS } from './events.js';
 import { type Keys, keysOfCopy } from './keys.js';
 import { deleteKeys, makeSkim, type OnProgress, type SkimmedEntry, scanKeys } from './maintenance.js';
@@ -43,6 +43,7 @@ export async function rebuildChains(
   const position = copy.projector('chain');
   const gatheredAt = (key: string) => copy.projection('chain', key);
   const restore = loadScript(redis, 'restore-chain');
+  const readers = JSON.stringify(readersByStream());
   const skim = makeSkim(options);
 
   if (!(await canResume())) await clear();
@@ -109,9 +110,8 @@ export async function rebuildChains(
     return (await restore([keys.progress(key), keys.idemSeen(key)], encode(key, facts))) as Answer;
   }
 
-  function encode(key: string, { progress, seen, processed, failing }: ChainFacts): (string | number)[] {
+  function encode(key: string, { progress, seen, processed }: ChainFacts): (string | number)[] {
     const fields = Object.entries(progress).flat();
-    const groups = readersByStream()[parseEventId(failing ?? '')?.stream ?? 'events:'] ?? [];
     const untilMs = (at: string) => Date.parse(at) + idempotencyTtlS * 1000;
     const marks = processed.flatMap(({ replay, at }) => {
       const mark = keys.idemProcessed(key).slice(keys.prefix.length);
@@ -120,7 +120,7 @@ export async function rebuildChains(
     return [
       ...[keys.prefix, fields.length, ...fields],
       ...[seen?.eventId ?? '', seen === undefined ? 0 : untilMs(seen.at)],
-      ...[groups.length === 0 ? '' : failing!, groups.length, ...groups],
+      readers,
       ...marks,
     ];
   }
@@ -129,7 +129,8 @@ export async function rebuildChains(
 /** What an entry adds, to which key. */
 function factsOf(stream: StreamName, { id, fields }: SkimmedEntry): [key: string, field: string, facts: EntryFacts][] {
   const eventId = makeEventId(stream, id);
-  const key = chainKeyOf(eventId, stream, fields);
+  // Of an entry without a key nothing is known but its failure.
+  const key = fields.key === undefined ? undefined : chainKeyOf(eventId, stream, fields);
   if (key === undefined) return [];
   const { type = '', at = '', cause, hash, request, replay } = fields;
   const facts = {

@@ -4,8 +4,9 @@
  * at the same position, and takes its place in one atomic step. A run that was killed is taken up where it stood.
  */
 import { randomBytes } from 'node:crypto';
+import { compareStreamIds } from './event-id.js';
 import { type Keys, keysOfCopy } from './keys.js';
-import { deleteKeys, type OnProgress, scanKeys, withMaintenanceLease } from './maintenance.js';
+import { BusyError, deleteKeys, type Lease, type OnProgress, scanKeys, withMaintenanceLease } from './maintenance.js';
 import { isNearEnd, makeProject, type Projection, readPositions } from './projector.js';
 import { type ChainsReport, rebuildChains } from './rebuild-chains.js';
 import type { RedisClient } from './redis.js';
@@ -39,17 +40,17 @@ const SWAPS_MAX = 100;
 
 /** Throws `BusyError` beside a trim or another rebuild, and `TooBusyError`; then the live projections stay as they are. */
 export async function rebuild(options: RebuildOptions, onProgress: OnProgress = () => {}): Promise<RebuildReport> {
-  return withMaintenanceLease(options, async () => {
+  return withMaintenanceLease(options, async (lease) => {
     const reports: ProjectionReport[] = [];
     for (const projection of options.projections) {
-      reports.push(await rebuildProjection(options, projection, onProgress));
+      reports.push(await rebuildProjection({ ...options, lease }, projection, onProgress));
     }
     return { projections: reports, chains: await rebuildChains(options, onProgress) };
   });
 }
 
 async function rebuildProjection(
-  { redis, keys }: RebuildOptions,
+  { redis, keys, lease }: RebuildOptions & { lease: Lease },
   projection: Projection,
   onProgress: OnProgress,
 ): Promise<ProjectionReport> {
@@ -61,7 +62,7 @@ async function rebuildProjection(
   const project = makeProject({ redis, keys: copy });
   const swap = loadScript(redis, 'swap-projection');
 
-  if ((await redis.exists(copy.projector(name))) === 0) await begin();
+  if (!(await canResume())) await begin();
   await redis.del(changes);
   for (let isNear = false; !isNear; ) {
     const count = await project(projection);
@@ -76,8 +77,17 @@ async function rebuildProjection(
   await deleteKeys(redis, rebuiltStart);
   return report;
 
+  /** A run that was killed is taken up where it stood, unless a trim has since dropped what it had still to read. */
+  async function canResume(): Promise<boolean> {
+    if ((await redis.exists(copy.projector(name))) === 0) return false;
+    const rebuilt = await readPositions(redis, copy, projection);
+    const trimmed = await readPositions(redis, keysOfCopy(keys, 'checkpoint'), projection);
+    return [...trimmed].every(([stream, id]) => compareStreamIds(id, rebuilt.get(stream)!) <= 0);
+  }
+
   /** Starts from the checkpoint: the entries before it may be trimmed. The position comes last, so a kill begins anew. */
   async function begin(): Promise<void> {
+    await redis.del(copy.projector(name));
     await deleteKeys(redis, rebuiltStart);
     const checkpoint = keysOfCopy(keys, 'checkpoint');
     const start = checkpoint.projection(name, '');
@@ -132,10 +142,14 @@ async function rebuildProjection(
       keys.projector(name),
       copy.projector(name),
       changes,
+      lease.key,
       ...streams.map((stream) => keys.stream(stream)),
     ];
     for (let i = 0; i < SWAPS_MAX; i += 1) {
-      if ((await swap(names, [keys.prefix, name, ...streams])) === 1) return;
+      const answer = await swap(names, [keys.prefix, name, lease.owner, ...streams]);
+      if (answer === 1) return;
+      if (answer === -1)
+        throw new BusyError('This process was held up for so long that another one may trim or rebuild');
       await projectTail();
     }
     throw new TooBusyError('The live projection could not be overtaken; run it again at a quieter time');

@@ -4,12 +4,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { chainKeyOf } from './chain-facts.js';
 import { makeEventId, type StreamName } from './event-id.js';
 import { type GroupName, readersByStream, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
 import { CHUNK, makeSkim, readRedisTime, type SkimmedEntry } from './maintenance.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
+import { forgetReplay, rememberReplay } from './unfinished-replays.js';
 
 /**
  * - `run`: it got stuck, `failed`: it stood failed, `again`: it is processed and runs as part of the replay;
@@ -20,7 +22,8 @@ import { loadScript } from './scripts.js';
 export type Decision = 'run' | 'failed' | 'again' | 'processed' | 'replayed' | 'queued' | 'moving' | 'older' | 'gone';
 
 export type ReplayRange = {
-  group: GroupName /** Redis ids, both included; `-` and `+` are the ends. */;
+  group: GroupName;
+  /** Redis ids or their time parts, both included; `-` and `+` are the ends. */
   from: string;
   to: string;
 };
@@ -48,8 +51,14 @@ export class StalledError extends Error {
 }
 
 const STALLED_MS = 10_000;
+const REMEMBER_EVERY_MS = 30_000;
+const SEQUENCE_MAX = '18446744073709551615';
 const WAIT_MS = 50;
 const HANDED_OVER: readonly Decision[] = ['run', 'failed', 'again'];
+
+export function isHandedOver(decision: Decision): boolean {
+  return HANDED_OVER.includes(decision);
+}
 
 export function makeReplayId(): string {
   return `${new Date().toISOString().replace(/[-:]|\.\d+Z$/g, '')}-${randomBytes(3).toString('hex')}`;
@@ -61,7 +70,7 @@ export function countHandedOver(counts: ReplayCounts): number {
 
 /**
  * At most a few hundred entries are due at a time, so that live events of the group do not wait behind a long replay.
- * Throws `StalledError`. With `isDryRun` it only decides.
+ * Throws `StalledError`. With `isDryRun` it only decides. Until it comes to its end, `readUnfinishedReplays` names it.
  */
 export async function replay(
   { redis, keys }: { redis: RedisClient; keys: Keys },
@@ -72,29 +81,46 @@ export async function replay(
     stalledMs = STALLED_MS,
   }: {
     isDryRun: boolean;
-    onDecisions?: (decisions: readonly (readonly [eventId: string, decision: Decision])[]) => void;
+    onDecisions?: (decisions: readonly (readonly [eventId: string, decision: Decision])[]) => void | Promise<void>;
     stalledMs?: number;
   },
 ): Promise<ReplayCounts> {
-  const { group, from, to, isForced, takesDryRuns, replayId } = options;
+  const { group, isForced, takesDryRuns, replayId } = options;
+  const from = toRedisId(options.from, '0');
+  const to = toRedisId(options.to, SEQUENCE_MAX);
   const script = loadScript(redis, 'replay');
   const skim = makeSkim({ redis, keys });
   const readers = JSON.stringify(readersByStream());
   const counts: ReplayCounts = {};
+  let rememberedAt = Number.NEGATIVE_INFINITY;
 
+  if (!isDryRun) await remember();
   for (const stream of streamsOf(group)) {
     for await (const entries of skim(stream, { from, to, count: CHUNK })) {
-      if (!isDryRun) await waitForRoom();
+      if (!isDryRun) {
+        await waitForRoom();
+        await remember();
+      }
       const decisions = await decide(stream, entries);
       for (const decision of decisions) counts[decision] = (counts[decision] ?? 0) + 1;
-      onDecisions(entries.map(({ id }, index) => [makeEventId(stream, id), decisions[index]!] as const));
+      await onDecisions(entries.map(({ id }, index) => [makeEventId(stream, id), decisions[index]!] as const));
     }
   }
+  if (!isDryRun) await forgetReplay({ redis, keys }, replayId);
   return counts;
+
+  async function remember(): Promise<void> {
+    if (performance.now() - rememberedAt < REMEMBER_EVERY_MS) return;
+    rememberedAt = performance.now();
+    await rememberReplay({ redis, keys }, { replayId, group, from, to, isForced });
+  }
 
   async function decide(stream: StreamName, entries: readonly SkimmedEntry[]): Promise<Decision[]> {
     const flags = [isForced, takesDryRuns, isDryRun].map((flag) => (flag ? 1 : 0));
-    const perEntry = entries.flatMap(({ id, fields }) => [id, fields.key ?? '', fields.replay ?? '']);
+    const perEntry = entries.flatMap(({ id, fields }) => {
+      const key = chainKeyOf(makeEventId(stream, id), stream, fields) ?? '';
+      return [id, key, fields.replay ?? ''];
+    });
     return (await script(
       [keys.stream(stream), keys.parked(group), keys.attempts(group), keys.replay(group)],
       [keys.prefix, group, stream, replayId, ...flags, readers, ...perEntry],
@@ -120,4 +146,10 @@ export async function replay(
       await sleep(WAIT_MS);
     }
   }
+}
+
+function toRedisId(bound: string, sequence: string): string {
+  if (bound === '-') return '0-0';
+  if (bound === '+') return `${SEQUENCE_MAX}-${SEQUENCE_MAX}`;
+  return bound.includes('-') ? bound : `${bound}-${sequence}`;
 }

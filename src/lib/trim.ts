@@ -5,8 +5,9 @@
  *
  * Before entries go, the projections are folded into a checkpoint of their own, where a rebuild starts.
  */
-
-import type { StreamName } from './event-id.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chainKeyOf } from './chain-facts.js';
+import { makeEventId, type StreamName } from './event-id.js';
 import { readersByStream, STREAMS } from './events.js';
 import { type Keys, keysOfCopy } from './keys.js';
 import {
@@ -18,17 +19,28 @@ import {
   type SkimmedEntry,
   withMaintenanceLease,
 } from './maintenance.js';
-import { isNearEnd, makeProject, type Projection, readPositions } from './projector.js';
+import { makeProject, type Projection, readPositions } from './projector.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
+import { REMEMBERED_MS } from './unfinished-replays.js';
 
 /**
  * Why old entries stay: a part of their chain is `young`, or in a group `undelivered`, `pending` or `waiting`;
- * `open_failure`: it stands failed, and is kept as long again; `unfolded`: a projection has not come to it;
- * `unknown`: no progress tells of its chain (`rebuild` restores it).
+ * `open_failure`: it stands failed, and is kept as long again; `replaying`: a replay of its range is not at its end;
+ * `unfolded`: a projection has not come to it; `unknown`: no progress tells of its chain (`rebuild` restores it).
  */
-export type KeepReason = 'young' | 'open_failure' | 'undelivered' | 'pending' | 'waiting' | 'unfolded' | 'unknown';
+export type KeepReason =
+  | 'young'
+  | 'open_failure'
+  | 'undelivered'
+  | 'pending'
+  | 'waiting'
+  | 'replaying'
+  | 'unfolded'
+  | 'unknown';
 type Verdict = KeepReason | 'dropped' | 'gone';
+
+export type TrimCursor = { stream: StreamName; id: string };
 
 export type TrimReport = {
   /** Entries that were dropped, or would be. */
@@ -36,9 +48,11 @@ export type TrimReport = {
   kept: Partial<Record<KeepReason, number>>;
   /** Entries before this time, ISO 8601, are old. */
   before: string;
+  /** Where to go on, when the budget was used up before the end. */
+  next?: TrimCursor;
 };
 
-type TrimOptions = {
+export type TrimOptions = {
   redis: RedisClient;
   keys: Keys;
   projections: readonly Projection[];
@@ -47,53 +61,83 @@ type TrimOptions = {
   now?: number | undefined;
 };
 
-/** With `isDryRun` it only counts. Throws `BusyError` beside another trim or a rebuild. */
-export async function trim(
-  options: TrimOptions,
-  { isDryRun, onProgress = () => {} }: { isDryRun: boolean; onProgress?: OnProgress },
-): Promise<TrimReport> {
+export type TrimRun = {
+  /** Only counts. */
+  isDryRun: boolean;
+  onProgress?: OnProgress;
+  /** Looks at about so many entries, begins where an earlier run has left off, and gives way between chunks. */
+  budget?: { entriesMax: number; pauseMs: number; from: TrimCursor | undefined; signal: AbortSignal };
+};
+
+/** Throws `BusyError` beside another trim or a rebuild, unless it only counts. */
+export async function trim(options: TrimOptions, run: TrimRun): Promise<TrimReport> {
   const { redis, retentionMs } = options;
   const now = options.now ?? (await readRedisTime(redis));
   const times = { oldBeforeMs: now - retentionMs, failedBeforeMs: now - 2 * retentionMs };
-  const work = () => walk(options, { ...times, isDryRun, onProgress });
-  return isDryRun ? work() : withMaintenanceLease(options, work);
+  const work = () => walk(options, times, run);
+  return run.isDryRun ? work() : withMaintenanceLease(options, work);
 }
 
-async function walk(
-  options: TrimOptions,
-  times: { oldBeforeMs: number; failedBeforeMs: number; isDryRun: boolean; onProgress: OnProgress },
-): Promise<TrimReport> {
-  const { oldBeforeMs, failedBeforeMs, isDryRun, onProgress } = times;
-  const { redis, keys } = options;
-  if (!isDryRun) await keepCheckpoint(options);
-  const plan = JSON.stringify({ readers: readersByStream(), folded: await readFolded(options, isDryRun) });
-  const script = loadScript(redis, 'trim');
-  const skim = makeSkim(options);
-  const report: TrimReport = { dropped: 0, kept: {}, before: new Date(oldBeforeMs).toISOString() };
+type Times = { oldBeforeMs: number; failedBeforeMs: number };
 
-  for (const stream of STREAMS) {
-    for await (const entries of skim(stream, { to: String(oldBeforeMs - 1), count: CHUNK })) {
+async function walk(options: TrimOptions, times: Times, run: TrimRun): Promise<TrimReport> {
+  const { isDryRun, onProgress = () => {}, budget } = run;
+  if (!isDryRun) await keepCheckpoint(options, times, run);
+  const drop = await makeDrop(options, times, isDryRun);
+  const skim = makeSkim(options);
+  const report: TrimReport = { dropped: 0, kept: {}, before: new Date(times.oldBeforeMs).toISOString() };
+  let looked = 0;
+
+  for (const stream of STREAMS.slice(budget?.from === undefined ? 0 : STREAMS.indexOf(budget.from.stream))) {
+    const from = budget?.from?.stream === stream ? `(${budget.from.id}` : '-';
+    for await (const entries of skim(stream, { from, to: String(times.oldBeforeMs - 1), count: CHUNK })) {
       // Sent together they go in one write; a chain is dropped once, its other entries are then gone.
-      for (const [verdict, count] of await Promise.all(entries.map((entry) => ask(stream, entry)))) {
+      for (const [verdict, count] of await Promise.all(entries.map((entry) => drop(stream, entry)))) {
         if (verdict === 'dropped') report.dropped += count;
         else if (verdict !== 'gone') report.kept[verdict] = (report.kept[verdict] ?? 0) + 1;
       }
       onProgress(entries.length);
+      looked += entries.length;
+      if (budget === undefined) continue;
+      if (looked >= budget.entriesMax || budget.signal.aborted) {
+        return { ...report, next: { stream, id: entries.at(-1)!.id } };
+      }
+      await giveWay(budget);
     }
   }
   return report;
+}
 
-  async function ask(stream: StreamName, { id, fields: { key = '' } }: SkimmedEntry): Promise<[Verdict, number]> {
-    const eventId = `${stream.slice('events:'.length)}-${id}`;
-    const args = [keys.prefix, key, eventId, oldBeforeMs, failedBeforeMs, isDryRun ? 1 : 0, plan];
+async function makeDrop(options: TrimOptions, { oldBeforeMs, failedBeforeMs }: Times, isDryRun: boolean) {
+  const { redis, keys } = options;
+  const plan = JSON.stringify({ readers: readersByStream(), folded: await readFolded(options, isDryRun) });
+  const script = loadScript(redis, 'trim');
+  return async (stream: StreamName, { id, fields }: SkimmedEntry): Promise<[Verdict, number]> => {
+    const eventId = makeEventId(stream, id);
+    const key = chainKeyOf(eventId, stream, fields) ?? fields.key ?? '';
+    const times = [oldBeforeMs, failedBeforeMs];
+    const args = [keys.prefix, key, eventId, ...times, isDryRun ? 1 : 0, plan, REMEMBERED_MS];
     return (await script([keys.progress(key)], args)) as [Verdict, number];
+  };
+}
+
+/** Folds the checkpoint over all that may be dropped. */
+async function keepCheckpoint(
+  { redis, keys, projections }: TrimOptions,
+  { oldBeforeMs }: Times,
+  { budget }: TrimRun,
+): Promise<void> {
+  const project = makeProject({ redis, keys: keysOfCopy(keys, 'checkpoint') });
+  const until = new Map(STREAMS.map((stream) => [stream, `${oldBeforeMs}-0`]));
+  for (const projection of projections) {
+    while ((await project(projection, until)) > 0 && !budget?.signal.aborted) {
+      if (budget !== undefined) await giveWay(budget);
+    }
   }
 }
 
-/** Folds the checkpoint up to the ends of the streams. */
-async function keepCheckpoint({ redis, keys, projections }: TrimOptions): Promise<void> {
-  const project = makeProject({ redis, keys: keysOfCopy(keys, 'checkpoint') });
-  for (const projection of projections) while (!isNearEnd(await project(projection)));
+async function giveWay({ pauseMs, signal }: NonNullable<TrimRun['budget']>): Promise<void> {
+  await sleep(pauseMs, undefined, { signal }).catch(() => {});
 }
 
 /** Up to where each stream is folded: by the slowest of the projections that hear it, and by their checkpoints. */

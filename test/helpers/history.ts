@@ -74,7 +74,7 @@ async function isProjected(redis: RedisClient, keys: History['keys']): Promise<b
   return true;
 }
 
-function bookingEvent(id: string, behaviour: Behaviour): WebhookEvent {
+export function bookingEvent(id: string, behaviour: Behaviour): WebhookEvent {
   const data = JSON.stringify(booking(id, `${behaviour}${id}@brightwater.example`));
   return {
     ...{ kind: 'event', source: 'calendly', type: 'calendly.invitee.created', otherContent: 'kept' },
@@ -83,7 +83,7 @@ function bookingEvent(id: string, behaviour: Behaviour): WebhookEvent {
   };
 }
 
-function meetingEvent(meeting: string, content: string, requestId: string): WebhookEvent {
+export function meetingEvent(meeting: string, content: string, requestId: string): WebhookEvent {
   const participants = [{ name: 'Karen Liu', email: `${meeting}@brightwater.example` }];
   const data = JSON.stringify({ session_id: meeting, title: 'A call', summary: content, participants });
   return {

@@ -10,6 +10,7 @@ import { type Chain, makeChains } from '../../src/lib/chain.js';
 import { type Config, parseConfig } from '../../src/lib/config.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { makeLeadLedger } from '../../src/lib/lead-ledger.js';
+import { makeProviderLimits } from '../../src/lib/provider-limits.js';
 import { makeGemini } from '../../src/lib/providers/gemini/gemini.js';
 import { makeZoho } from '../../src/lib/providers/zoho/crm.js';
 import { makeFieldCache } from '../../src/lib/providers/zoho/field-cache.js';
@@ -93,11 +94,20 @@ async function startOne(config: Config, index: number) {
   const redis = connectRedis({ url: config.redisUrl, role: 'worker' });
   const keys = makeKeys(config.keyPrefix);
   const { credentials } = config.zoho;
+  const { gates } = makeProviderLimits({ redis, keys, owner: `w${index}` });
   const zoho =
-    credentials && makeZoho({ ...config.zoho, ...credentials, redis, keyPrefix: config.keyPrefix, timeoutMs: 3_000 });
+    credentials &&
+    makeZoho({
+      ...config.zoho,
+      ...credentials,
+      redis,
+      keyPrefix: config.keyPrefix,
+      timeoutMs: 3_000,
+      gate: gates.zoho,
+    });
   const consumers = makeConsumers({
     config,
-    gemini: config.gemini && makeGemini({ ...config.gemini, timeoutMs: 5_000 }),
+    gemini: config.gemini && makeGemini({ ...config.gemini, timeoutMs: 5_000, gate: gates.gemini }),
     crm: {
       zoho,
       dryRun: config.dryRun,

@@ -1,11 +1,13 @@
 /** Replaying a range to a group that goes on working: what is done is skipped, what is on its way is left, nothing doubled. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readOpenFailures } from '../../src/lib/open-failures.js';
 import { rebuild } from '../../src/lib/rebuild.js';
+import { makeRedrive } from '../../src/lib/redrive.js';
 import { type ReplayOptions, replay as replayRange } from '../../src/lib/replay.js';
 import { projections } from '../../src/projections/index.js';
 import { runGvi } from '../helpers/gvi.js';
-import { type History, startHistory } from '../helpers/history.js';
+import { bookingEvent, type History, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { readStream } from '../helpers/worker.js';
@@ -129,7 +131,7 @@ test('an event that ended as a dry run is run once the CRM is written, once', as
   assert.equal(await replay({ group: 'crm-sync', takesDryRuns: true, replayId: 'r2' }), { processed: 1 });
 });
 
-test('a replay that fails is told of and does not undo the first time', async () => {
+test('a replay that fails is told of and stands open, beside a first time that stays processed', async () => {
   history.stage.isMended = true;
   const eventId = await history.book('a', 'refused');
   await history.ended(eventId);
@@ -138,9 +140,61 @@ test('a replay that fails is told of and does not undo the first time', async ()
   await waitFor('the alert', async () => (await readStream(history, 'events:alerted')).length === 1);
   assert.is(await history.statusOf(eventId), 'processed');
   assert.equal(await history.redis.hgetall(history.keys.replay('enrich')), {});
-  const { chains } = await rebuild({ ...history, projections, idempotencyTtlS: 3_600 });
-  assert.is(chains.restored, 0);
+  const [failure, ...others] = await readOpenFailures(history);
+  assert.equal([failure!.eventId, failure!.replay, others], [eventId, 'r1', []]);
+  assert.equal(await history.append(bookingEvent('a', 'refused')), duplicateOf(eventId));
+  assert.is(await restoredBy(), 0);
 });
+
+test('a failed replay is redriven as that replay, by the id of any entry, until it is done', async () => {
+  history.stage.isMended = true;
+  const eventId = await history.book('a', 'crmrefused');
+  await history.ended(eventId);
+  history.stage.isMended = false;
+  await replay({ isForced: true });
+  const failed = () => readStream(history, 'events:failed');
+  await waitFor('the failure', async () => (await failed()).length === 1);
+  const settings = { REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix };
+  const [first] = await readStream(history, 'events:synced');
+  const answer = JSON.parse((await runGvi(['redrive', first!.eventId, '--json'], settings)).stdout);
+  assert.is(answer.answers[0].answer, 'redriven');
+  await waitFor('the second failure', async () => (await failed()).length === 2);
+  assert.equal(
+    (await failed()).map(({ fields }) => fields.replay),
+    ['r1', 'r1'],
+  );
+  history.stage.isMended = true;
+  const [open] = await readOpenFailures(history);
+  const redrive = makeRedrive(history);
+  assert.equal([await redrive(open!), await redrive(open!)], ['redriven', 'not_failed']);
+  const outcomes = await untilSynced(2);
+  assert.is(outcomes[1]!.fields.replay, 'r1');
+  assert.equal(await readOpenFailures(history), []);
+  assert.is(await restoredBy(), 0);
+});
+
+test('a failed replay is done with by another replay that succeeds', async () => {
+  history.stage.isMended = true;
+  await history.ended(await history.book('a', 'refused'));
+  history.stage.isMended = false;
+  await replay({ isForced: true });
+  await waitFor('the failure', async () => (await readOpenFailures(history)).length === 1);
+  history.stage.isMended = true;
+  await replay({ isForced: true, replayId: 'r2' });
+  await untilSynced(2);
+  assert.equal(await readOpenFailures(history), []);
+  assert.is(await restoredBy(), 0);
+});
+
+async function restoredBy(): Promise<number> {
+  await history.projected();
+  const { chains } = await rebuild({ ...history, projections, idempotencyTtlS: 3_600 });
+  return chains.restored;
+}
+
+function duplicateOf(eventId: string) {
+  return { status: 'duplicate', eventId, idempotencyKey: KEY };
+}
 
 test('replayed beside live traffic, every event ends once for each time it ran', async () => {
   const events: string[] = [];
@@ -189,7 +243,7 @@ test('gvi replay asks, looks, replays a range by time, and records', async () =>
   const all = ['replay', '--group', 'enrich', '--from', '2026-01-01T00:00:00Z', '--force'];
   const wrong = await runGvi(['replay', '--group', 'nobody', '--from', '0'], settings);
   assert.is(wrong.code, 2);
-  assert.match(wrong.stderr, 'does not show the requests to the CRM');
+  assert.match(wrong.stderr, 'changes nothing and calls nobody');
   const asked = await runGvi(all, settings);
   assert.is(asked.code, 2);
   assert.match(asked.stderr, 'Hand 2 of 2 entries to enrich again (0 failed, 2 done already)?');

@@ -2,10 +2,13 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { STREAMS } from '../../src/lib/events.js';
+import { readOpenFailures } from '../../src/lib/open-failures.js';
+import { replay as replayRange } from '../../src/lib/replay.js';
 import { type TrimReport, trim as trimStreams } from '../../src/lib/trim.js';
+import { forgetReplay, rememberReplay } from '../../src/lib/unfinished-replays.js';
 import { projections } from '../../src/projections/index.js';
 import { runGvi } from '../helpers/gvi.js';
-import { type History, startHistory } from '../helpers/history.js';
+import { type History, meetingEvent as meeting, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 
@@ -125,6 +128,49 @@ async function lastEnriched(): Promise<string> {
   return `summarized-${id}`;
 }
 
+test('what is kept of a meeting by key goes with it: afterwards nothing of it is known', async () => {
+  const first = await history.meet('m2', 'A', 'q1');
+  await history.ended(first);
+  assert.is(await history.meet('m2', 'A', 'q2'), first);
+  assert.is(await history.redis.exists(history.keys.requests('readai:meeting_completed:m2')), 1);
+  await history.projected();
+  assert.is((await trimIn(LATER)).dropped, 3);
+  assert.equal(await history.redis.keys(`${history.keys.prefix}requests:*`), []);
+  await history.redis.del(history.keys.idemSeen('readai:meeting_completed:m2'));
+  await history.redis.del(history.keys.idemProcessed('readai:meeting_completed:m2'));
+  const again = await history.append(meeting('m2', 'A', 'q2'));
+  assert.equal([again.status, again.idempotencyKey], ['accepted', 'readai:meeting_completed:m2']);
+});
+
+test('a replay that has failed, or is not at its end, keeps the chains of its range', async () => {
+  history.stage.isMended = true;
+  const eventId = await history.book('a', 'refused');
+  await history.ended(eventId);
+  await history.projected();
+  const store = { redis: history.redis, keys: history.keys };
+  await rememberReplay(store, { replayId: 'r1', group: 'enrich', from: '0-0', to: '9999999999999-0', isForced: true });
+  assert.equal((await trimIn(LATER)).kept, { replaying: 3 });
+  await forgetReplay(store, 'r1');
+  history.stage.isMended = false;
+  const options = { group: 'enrich', from: '-', to: '+', isForced: true, takesDryRuns: false, replayId: 'r2' } as const;
+  await replayRange(store, options, { isDryRun: false });
+  await waitFor('the alert', async () => (await lengths())['events:alerted'] === 1);
+  assert.equal((await trimIn(LATER)).kept, { open_failure: 5 });
+  assert.is((await trimIn(MUCH_LATER)).dropped, 5);
+});
+
+test('an entry that no key can be read from goes as well, once it was told of', async () => {
+  const { redis, keys } = history;
+  await redis.xadd(keys.stream('events:calendly'), '*', 'type', 'calendly.invitee.created', 'data', '{}');
+  await waitFor('the alert', async () => (await lengths())['events:alerted'] === 1);
+  assert.equal(
+    (await readOpenFailures(history)).map(({ key }) => key.split(':')[0]),
+    ['unreadable'],
+  );
+  await trimIn(MUCH_LATER);
+  assert.equal(await lengths(), {});
+});
+
 test('an entry of which no progress tells stays', async () => {
   await history.ended(await history.book('a'));
   await history.projected();
@@ -161,13 +207,15 @@ test('gvi trim counts, asks, drops and records', async () => {
   const counted = await runGvi(['trim', '--dry-run', '--json'], settings);
   assert.is(JSON.parse(counted.stdout).dropped, 3);
   assert.is((await lengths())['events:calendly'], 1);
-  const done = await runGvi(['trim', '--yes', '--json'], settings);
+  const done = await runGvi(['trim', '--yes', '--json', '--by', 'Ada'], settings);
   assert.is(done.code, 0);
   assert.is(JSON.parse(done.stdout).dropped, 3);
   const [[, operation]] = (await history.redis.xrange(history.keys.stream('events:operations'), '-', '+')) as [
     [string, string[]],
   ];
-  assert.equal(JSON.parse(operation!.at(-1)!), { operation: 'trim', by: 'gvi', count: 3 });
+  const { details, ...told } = JSON.parse(operation!.at(-1)!);
+  assert.equal(told, { operation: 'trim', by: 'Ada', count: 3 });
+  assert.is(details.before, JSON.parse(done.stdout).before);
 });
 
 test.run();

@@ -1,0 +1,98 @@
+/** What a replay is asked to do. */
+import { UsageError } from '../../../src/lib/command-line.js';
+import { streamIdTime } from '../../../src/lib/event-id.js';
+import { GROUPS, type GroupName } from '../../../src/lib/events.js';
+import { readRedisTime } from '../../../src/lib/maintenance.js';
+import { readOverview } from '../../../src/lib/overview.js';
+import { makeReplayId, type ReplayOptions } from '../../../src/lib/replay.js';
+import { readUnfinishedReplays } from '../../../src/lib/unfinished-replays.js';
+import { type CommandContext, operatorName, parseCommandLine } from '../command.js';
+
+export type Asked = {
+  options: ReplayOptions;
+  isDryRun: boolean;
+  /** So many entries are shown of a dry run. */
+  limit: number;
+  isJson: boolean;
+  isConfirmed: boolean;
+  by: string;
+};
+
+const LIMIT = 20;
+const LIMIT_MAX = 100_000;
+
+const USAGE =
+  'replay --group <group> --from <redis id | ISO time> [--to …] [--force] [--dry-run [--limit <n>]] [--yes] | --resume <replay id>';
+
+const HELP = `Usage: gvi ${USAGE}
+Hands the entries of that range, both ends included, to the group again; the group goes on working meanwhile.
+What is processed is skipped, what failed is run, what is queued, held or parked is left to its owner. While DRY_RUN is
+false, what ended as a dry run is run as well.
+--force does what is processed again. Such entries carry the id of the replay. --resume goes on with a replay that was
+interrupted, and skips what it has done; its range is remembered for three days, after that say it again.
+--dry-run changes nothing and calls nobody: it shows the first entries [${LIMIT}] with the requests to the CRM, how they differ
+from what this service last saw there, and what the model would be asked; over all of them it shows the sums.`;
+
+/** Throws `UsageError`. */
+export async function readCommandLine(argv: readonly string[], context: CommandContext): Promise<Asked> {
+  const { values, positionals } = parseCommandLine({ usage: USAGE }, argv, {
+    ...{ group: { type: 'string' }, from: { type: 'string' }, to: { type: 'string' }, resume: { type: 'string' } },
+    ...{ force: { type: 'boolean', default: false }, 'dry-run': { type: 'boolean', default: false } },
+    limit: { type: 'string' },
+  });
+  const resumed =
+    values.resume === undefined
+      ? undefined
+      : (await readUnfinishedReplays(context)).find(({ replayId }) => replayId === values.resume);
+  const from = values.from ?? resumed?.from;
+  if (positionals.length > 0) throw new UsageError(HELP);
+  if (from === undefined) {
+    throw new UsageError(
+      values.resume === undefined ? HELP : `No replay ${values.resume} is unfinished here: say its --group and --from`,
+    );
+  }
+  return {
+    options: {
+      group: readGroup(values.group ?? resumed?.group),
+      from: readBound('--from', from),
+      to: readBound('--to', values.to ?? resumed?.to ?? (await readEnd(context))),
+      isForced: values.force || (resumed?.isForced ?? values.resume !== undefined),
+      takesDryRuns: !context.config.dryRun,
+      replayId: values.resume ?? makeReplayId(),
+    },
+    isDryRun: values['dry-run'],
+    limit: readLimit(values.limit),
+    ...{ isJson: values.json, isConfirmed: values.yes, by: operatorName(values.by) },
+  };
+}
+
+/** As it is now: what comes meanwhile is no part of the range. Ids may be ahead of a clock that was set back. */
+async function readEnd({ redis, keys }: CommandContext): Promise<string> {
+  const { streams } = await readOverview({ redis, keys });
+  const ends = Object.values(streams).map(({ lastId }) => streamIdTime(lastId));
+  return String(Math.max(await readRedisTime(redis), ...ends));
+}
+
+function readGroup(text: string | undefined): GroupName {
+  const found = GROUPS.find((group) => group === text);
+  if (found === undefined) throw new UsageError(`--group: should be one of ${GROUPS.join(', ')}\n\n${HELP}`);
+  return found;
+}
+
+/** A redis id as it is; of a time the milliseconds, which stand for the whole millisecond. */
+function readBound(option: string, text: string): string {
+  if (/^\d+(-\d+)?$/.test(text) || text === '+') return text;
+  const ms = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(ms)) {
+    throw new UsageError(
+      `${option}: should be a Redis id such as 1763900000000-0, or a time such as 2026-11-23T12:00:00Z`,
+    );
+  }
+  return String(ms);
+}
+
+function readLimit(text: string | undefined): number {
+  const limit = Number(text ?? LIMIT);
+  if (Number.isInteger(limit) && limit >= 0 && limit <= LIMIT_MAX) return limit;
+  throw new UsageError(`--limit: should be a whole number up to ${LIMIT_MAX}`);
+}

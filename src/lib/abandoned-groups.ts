@@ -1,0 +1,117 @@
+/**
+ * Groups that nobody serves: what they have not finished is never trimmed, and one day Redis is full. They are reported;
+ * dropping one is for a person (`gvi drop-group`).
+ */
+import { type StreamName, streamIdTime } from './event-id.js';
+import { type GroupName, readersByStream, STREAMS } from './events.js';
+import type { Keys } from './keys.js';
+import { makeSkim, readRedisTime } from './maintenance.js';
+import type { RedisClient } from './redis.js';
+import { toRecord } from './runtime/entry.js';
+
+export type AbandonedGroup = {
+  stream: StreamName;
+  group: string;
+  /** False for a group that this service does not have: it is told of always. */
+  isKnown: boolean;
+  consumers: number;
+  pending: number;
+  /** Entries not yet handed out; where Redis cannot tell, 1,000 at the most. */
+  backlog: number;
+  /** Age of the oldest entry that it has not finished, 0 where there is none. */
+  oldestAgeMs: number;
+};
+
+type Store = { redis: RedisClient; keys: Keys };
+
+/** A group of ours is left alone when nobody has read for it for so long, and entries of that age wait. */
+const IDLE_MS = 3_600_000;
+const COUNT_MAX = 1_000;
+
+export async function findAbandonedGroups(
+  { redis, keys }: Store,
+  { idleMs = IDLE_MS }: { idleMs?: number } = {},
+): Promise<AbandonedGroup[]> {
+  const now = await readRedisTime(redis);
+  const readers = readersByStream();
+  const perStream = await Promise.all(
+    STREAMS.map(async (stream) => {
+      const suspects = (await readGroups({ redis, keys }, stream)).filter(
+        ({ isCaughtUp, name }) => !isCaughtUp || !isReader(readers[stream], name),
+      );
+      return Promise.all(suspects.map(({ name }) => describeGroup({ redis, keys }, { stream, group: name, now })));
+    }),
+  );
+  const described = perStream.flat().filter((group) => group !== undefined);
+  const isLeft = await Promise.all(
+    described.map(
+      async ({ isKnown, oldestAgeMs, stream, group }) =>
+        !isKnown || (oldestAgeMs > idleMs && (await readIdleMs({ redis, keys }, stream, group)) > idleMs),
+    ),
+  );
+  return described.filter((_, index) => isLeft[index]);
+}
+
+/** `undefined` where the stream has no such group. */
+export async function describeGroup(
+  { redis, keys }: Store,
+  { stream, group, now }: { stream: StreamName; group: string; now: number },
+): Promise<AbandonedGroup | undefined> {
+  const info = (await readGroups({ redis, keys }, stream)).find(({ name }) => name === group);
+  if (info === undefined) return undefined;
+  const [summary, next] = await Promise.all([
+    redis.xpending(keys.stream(stream), group) as Promise<[number, string | null]>,
+    firstAfter({ redis, keys }, stream, info.delivered, info.lag === undefined ? COUNT_MAX : 1),
+  ]);
+  const ids = [summary[1], next[0]].filter((id) => typeof id === 'string');
+  const oldestAt = Math.min(...ids.map(streamIdTime));
+  return {
+    ...{ stream, group, isKnown: isReader(readersByStream()[stream], group), consumers: info.consumers },
+    pending: Number(summary[0]),
+    backlog: next.length === 0 ? 0 : (info.lag ?? next.length),
+    oldestAgeMs: ids.length === 0 ? 0 : Math.max(0, now - oldestAt),
+  };
+}
+
+type GroupInfo = {
+  name: string;
+  consumers: number;
+  delivered: string;
+  lag: number | undefined;
+  isCaughtUp: boolean;
+};
+
+async function readGroups({ redis, keys }: Store, stream: StreamName): Promise<GroupInfo[]> {
+  const infos = (await redis.xinfo('GROUPS', keys.stream(stream)).catch(noSuchKey)) as (string | number | null)[][];
+  return infos.map((flat) => {
+    const { name = '', consumers, pending, lag, 'last-delivered-id': delivered = '0-0' } = toRecord(flat.map(String));
+    const known = Number(lag);
+    return {
+      ...{ name, consumers: Number(consumers), delivered },
+      lag: Number.isInteger(known) ? known : undefined,
+      isCaughtUp: pending === '0' && known === 0,
+    };
+  });
+}
+
+function noSuchKey(error: Error): [] {
+  if (/no such key/i.test(error.message)) return [];
+  throw error;
+}
+
+async function firstAfter({ redis, keys }: Store, stream: StreamName, id: string, count: number): Promise<string[]> {
+  for await (const entries of makeSkim({ redis, keys })(stream, { from: `(${id}`, count })) {
+    return entries.map((entry) => entry.id);
+  }
+  return [];
+}
+
+/** The shortest time since one of its consumers was last heard of; without consumers for ever. */
+async function readIdleMs({ redis, keys }: Store, stream: StreamName, group: string): Promise<number> {
+  const infos = (await redis.xinfo('CONSUMERS', keys.stream(stream), group)) as (string | number)[][];
+  return Math.min(...infos.map((flat) => Number(toRecord(flat.map(String)).idle)));
+}
+
+function isReader(readers: readonly GroupName[] | undefined, name: string): boolean {
+  return (readers as readonly string[] | undefined)?.includes(name) ?? false;
+}
