@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 
-export const TEST_FOLDERS = ['test/unit', 'test/integration'] as const;
+export const TEST_FOLDERS = ['test/unit', 'test/integration', 'test/faults'] as const;
 
 const DECLARATION = /\b(?:const|let)\s+(\w+)\s*=\s*suite\b/g;
 

@@ -1,0 +1,105 @@
+/** Sends webhooks as Calendly and Read.ai do, and notes what came of each. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { calendlySignature, readaiSignature } from '../../helpers/webhooks.js';
+import type { Answer, Outcome } from './history.js';
+import type { Part } from './parts.js';
+import type { Delivery } from './stories.js';
+import type { World } from './world.js';
+
+export type RunOptions = {
+  /** So many at once; as fast as the answers come [8]. */
+  concurrency?: number;
+  /** So many a second, however long the answers take; then `concurrency` does not count. */
+  ratePerS?: number;
+  /** Sends again what failed or is unknown, as the providers do, until it is taken in [true]. */
+  sendsAgain?: boolean;
+  /** Ends early. */
+  signal?: AbortSignal;
+};
+
+const TIMEOUT_MS = 5_000;
+const AGAIN_MS = 150;
+const TRIES_MAX = 200;
+
+/** One HTTP request. It never rejects. */
+export async function send(world: World, delivery: Delivery, ingest: Part = anyIngest(world)): Promise<Outcome> {
+  const at = Date.now();
+  const found = await post(ingest.url, delivery);
+  const outcome = { ...found, at, ms: Date.now() - at, ingest: ingest.name };
+  world.history.add({ delivery, outcome });
+  return outcome;
+}
+
+/** Sends until a 2xx comes. Throws when none comes in half a minute. */
+export async function sendUntilTaken(world: World, delivery: Delivery, signal?: AbortSignal): Promise<Outcome> {
+  for (let tries = 1; ; tries += 1) {
+    const outcome = await send(world, delivery);
+    if (outcome.kind === 'ok' || signal?.aborted) return outcome;
+    if (tries === TRIES_MAX) throw new Error(`${delivery.key} was not taken in: ${outcome.status ?? outcome.error}`);
+    await sleep(AGAIN_MS);
+  }
+}
+
+/** Sends all of them, in order of their beginning. Resolves when each has its answer. */
+export async function run(world: World, deliveries: readonly Delivery[], options: RunOptions = {}): Promise<void> {
+  const { concurrency = 8, ratePerS, sendsAgain = true, signal } = options;
+  const one = (delivery: Delivery) => (sendsAgain ? sendUntilTaken(world, delivery, signal) : send(world, delivery));
+  const rest = [...deliveries];
+  if (ratePerS !== undefined) return runAtRate(rest, ratePerS, one, signal);
+  const lanes = Array.from({ length: concurrency }, async () => {
+    for (let next = rest.shift(); next !== undefined && !signal?.aborted; next = rest.shift()) await one(next);
+  });
+  await Promise.all(lanes);
+}
+
+async function runAtRate(
+  rest: readonly Delivery[],
+  ratePerS: number,
+  one: (delivery: Delivery) => Promise<unknown>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const startedAt = performance.now();
+  const underWay: Promise<unknown>[] = [];
+  for (const [index, delivery] of rest.entries()) {
+    const waitMs = startedAt + (index * 1_000) / ratePerS - performance.now();
+    if (waitMs > 1) await sleep(waitMs);
+    if (signal?.aborted) break;
+    underWay.push(one(delivery));
+  }
+  await Promise.all(underWay);
+}
+
+function anyIngest(world: World): Part {
+  const ingests = world.ingests();
+  const ready = ingests.filter((part) => part.isReady());
+  return ready[world.history.sent.length % ready.length] ?? ingests[0]!;
+}
+
+async function post(
+  url: string,
+  { source, body }: Delivery,
+): Promise<Pick<Outcome, 'kind' | 'status' | 'answer' | 'error'>> {
+  const headers: Record<string, string> =
+    source === 'calendly'
+      ? { 'calendly-webhook-signature': calendlySignature(body) }
+      : { 'x-read-signature': readaiSignature(body) };
+  try {
+    const response = await fetch(`${url}/webhooks/${source}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    const { status } = response;
+    const answer = (await response.json()) as Answer;
+    return { kind: status < 300 ? 'ok' : status < 500 ? 'fail' : 'unknown', status, answer };
+  } catch (error) {
+    const code = codeOf(error);
+    return { kind: code === 'ECONNREFUSED' ? 'fail' : 'unknown', error: code };
+  }
+}
+
+function codeOf(error: unknown): string {
+  const { cause, name } = error as Error & { cause?: NodeJS.ErrnoException };
+  return cause?.code ?? name;
+}

@@ -1,0 +1,85 @@
+/**
+ * A power cut without a machine to switch off: what Redis had not fsynced is gone from its append-only file. A SIGKILL
+ * alone shows nothing of it, as the kernel still writes what a dead process has handed over.
+ */
+import { existsSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { InjectedFault } from './fault-log.js';
+import { endRedis } from './redis-faults.js';
+import type { World } from './world.js';
+
+export type PowerLine = {
+  /** Resolves once Redis runs again, on what had reached the disk for certain and at most a torn command more. */
+  cut: (options?: { downMs?: number }) => Promise<InjectedFault>;
+  release: () => void;
+};
+
+/** With `everysec` all is on disk that was written a second before. */
+const EVERYSEC_MS = 1_000;
+const SAMPLE_MS = 20;
+const DARK_MS = 60;
+const TORN_BYTES_MAX = 60;
+
+/**
+ * - `always`: on disk is what anybody was answered, so the file's size is noted with each reply that goes through a proxy.
+ *   At the cut no further reply goes through, Redis writes on for a moment, and the file loses that moment.
+ * - `everysec`: the file loses its last second.
+ */
+export function tapPower(world: World, appendfsync: 'always' | 'everysec'): PowerLine {
+  const { redis, links, faultLog, random } = world;
+  let isDark = false;
+  let answeredBytes = 0;
+  let samples: { at: number; bytes: number }[] = [];
+  const measure = () => statSync(fileOf(redis.dir)).size;
+
+  const sampling = setInterval(() => {
+    if (isDark || !existsSync(redis.dir)) return;
+    samples = [...samples.filter(({ at }) => at > Date.now() - 2 * EVERYSEC_MS), { at: Date.now(), bytes: measure() }];
+  }, SAMPLE_MS).unref();
+  const forget = links.onCommand({ link: 'redis', when: 'after' }, () => {
+    if (isDark) return 'cut';
+    if (appendfsync === 'always') answeredBytes = measure();
+    return undefined;
+  });
+
+  function safeBytes(): number {
+    if (appendfsync === 'always') return answeredBytes;
+    const old = samples.filter(({ at }) => at <= Date.now() - EVERYSEC_MS);
+    return (old.at(-1) ?? samples[0])?.bytes ?? 0;
+  }
+
+  async function cut({ downMs = 0 } = {}): Promise<InjectedFault> {
+    const fault = faultLog.add('power cut', `Redis with ${appendfsync}`);
+    const safe = safeBytes();
+    isDark = true;
+    if (appendfsync === 'always') await sleep(DARK_MS);
+    await endRedis(redis);
+    const written = measure();
+    const kept = Math.min(written, safe + random.int(0, TORN_BYTES_MAX));
+    truncateSync(fileOf(redis.dir), kept);
+    fault.note = `${written - kept} of ${written} bytes were not on disk`;
+    await sleep(downMs);
+    isDark = false;
+    samples = [];
+    await redis.restart();
+    fault.healedAt = Date.now();
+    return fault;
+  }
+
+  return {
+    cut,
+    release() {
+      clearInterval(sampling);
+      forget();
+    },
+  };
+}
+
+/** The file that is written to at present, as the manifest names it. */
+function fileOf(dir: string): string {
+  const folder = join(dir, 'appendonlydir');
+  const manifest = readFileSync(join(folder, 'appendonly.aof.manifest'), 'utf8');
+  const [, name] = [...manifest.matchAll(/^file (\S+) seq \d+ type i/gm)].at(-1)!;
+  return join(folder, name!);
+}

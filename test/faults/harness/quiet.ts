@@ -1,0 +1,70 @@
+/** Waits until nothing is left to do. */
+import { GROUPS, type GroupName } from '../../../src/lib/events.js';
+import { readOverview } from '../../../src/lib/overview.js';
+import { waitFor } from '../../helpers/wait-for.js';
+import { groupBy } from './history.js';
+import type { World } from './world.js';
+
+export type QuietOptions = {
+  timeoutMs?: number;
+  /** Groups that need not be done, as `alert` while it gathers a digest. */
+  except?: readonly string[];
+};
+
+/** No backlog, nothing pending, parked or spooled, every event ended, the projections at the ends of their streams. */
+export async function waitQuiet(world: World, { timeoutMs = 30_000, except = [] }: QuietOptions = {}): Promise<void> {
+  let last = 'nothing was looked at';
+  try {
+    await waitFor(
+      'quiet',
+      async () => {
+        last = await whatIsLeft(world, except).catch((error: Error) => error.message);
+        return last === '';
+      },
+      timeoutMs,
+    );
+  } catch {
+    throw new Error(`It did not come to rest within ${timeoutMs} ms: ${last}`);
+  }
+}
+
+async function whatIsLeft(world: World, except: readonly string[]): Promise<string> {
+  const { client, keys } = world;
+  const spooled = world.hasSpool ? await countSpooled(world) : 0;
+  if (spooled > 0) return `${spooled} webhooks in the spool`;
+  const { groups, streams } = await readOverview({ redis: client, keys });
+  for (const [group, { backlog, pending, parked }] of Object.entries(groups)) {
+    if (except.includes(group) || backlog + pending + parked === 0) continue;
+    const codes = await readCodes(world, group as GroupName);
+    return `${group} has a backlog of ${backlog}, ${pending} pending, ${parked} parked${codes}`;
+  }
+  // The figures are not of one instant: what is parked in one and pending in the other may be in none of them.
+  for (const group of GROUPS.filter((name) => !except.includes(name))) {
+    const begun = await client.hlen(keys.attempts(group));
+    if (begun > 0) return `${group} has begun ${begun} and not ended them`;
+  }
+  const positions = await client.hgetall(keys.projector('lead'));
+  for (const stream of ['events:enriched', 'events:summarized', 'events:synced']) {
+    const { lastId } = streams[stream]!;
+    if (lastId !== '0-0' && positions[stream] !== lastId) return `the projector is behind in ${stream}`;
+  }
+  return '';
+}
+
+/** Why they wait, and how many for each reason. */
+async function readCodes({ client, keys }: World, group: GroupName): Promise<string> {
+  const records = await client.hvals(keys.attempts(group));
+  const codes = records.map((record) => (JSON.parse(record) as { code: string }).code);
+  const counts = [...groupBy(codes, (code) => code)].map(([code, same]) => `${same.length} × ${code}`);
+  return counts.length === 0 ? '' : ` (${counts.join(', ')})`;
+}
+
+/** In the spools of the ingests that run. */
+export async function countSpooled(world: World): Promise<number> {
+  let count = 0;
+  for (const { url } of world.ingests().filter((part) => part.isReady())) {
+    const response = await fetch(`${url}/metrics`, { signal: AbortSignal.timeout(5_000) });
+    count += Number(/^gvi_spool_records (\d+)/m.exec(await response.text())?.[1] ?? 0);
+  }
+  return count;
+}

@@ -1,0 +1,203 @@
+/** A master and a replica, with three sentinels that watch over them or with nobody. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { findFreePort, findRedisServer, launchRedis, untilExit } from '../../../scripts/lib/redis-server.js';
+import type { TestRedis } from '../../helpers/redis-server.js';
+import { waitFor } from '../../helpers/wait-for.js';
+
+export type ReplicatedRedis = TestRedis & {
+  /** From now on the replica learns of no write; where the master dies then, they are gone. */
+  holdBack: () => Promise<void>;
+  /** SIGKILL of the master. Resolves once the sentinels have made the replica the master. */
+  killMaster: () => Promise<void>;
+  /** The sentinels are asked to change the roles; resolves once they have. */
+  changeRoles: () => Promise<void>;
+  /** Without sentinels: the replica becomes the master, the former one refuses writes, and `port` is still its. */
+  promote: () => Promise<void>;
+  /** `port` is the new master's, as when an endpoint's name is given to another machine. */
+  turnEndpoint: () => void;
+  /** The former master is started where it is down. Resolves once it has all that the master has. */
+  reunite: () => Promise<void>;
+};
+
+type Node = { port: number; dir: string; process: ChildProcess };
+
+const NAME = 'mymaster';
+const SENTINELS = 3;
+const DOWN_AFTER_MS = 600;
+/** Where nobody listens. */
+const NOWHERE = 1;
+
+export async function startReplicas({ isWatched }: { isWatched: boolean }): Promise<ReplicatedRedis> {
+  const dir = mkdtempSync(join(tmpdir(), 'gvi-replicas-'));
+  let [master, replica] = await Promise.all([startNode(dir, 'a'), startNode(dir, 'b')]);
+  let endpoint = master.port;
+  await follow(replica.port, master.port);
+  await untilInSync(replica.port, master.port);
+  const sentinels = isWatched ? await startSentinels(dir, master.port) : [];
+  const clients = new Set<Redis>();
+  const dieWithTest = () => {
+    for (const { process } of [master, replica, ...sentinels]) process.kill('SIGKILL');
+  };
+  process.once('exit', dieWithTest);
+  const hosts = sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',');
+
+  function swap(): void {
+    [master, replica] = [replica, master];
+  }
+
+  function turnEndpoint(): void {
+    endpoint = master.port;
+    for (const client of clients) {
+      client.options.port = endpoint;
+      client.disconnect(true);
+    }
+  }
+
+  async function untilPromoted(): Promise<void> {
+    const { port } = replica;
+    const ports = sentinels.map((sentinel) => sentinel.port);
+    await waitFor('the replica to be the master', async () => (await roleOf(port)) === 'master', 20_000);
+    await waitFor(
+      'a sentinel to know',
+      async () => (await Promise.all(ports.map(masterPortOf))).includes(port),
+      20_000,
+    );
+    swap();
+    turnEndpoint();
+  }
+
+  return {
+    url: isWatched ? `redis-sentinel://${hosts}/${NAME}` : `redis://127.0.0.1:${endpoint}`,
+    dir,
+    get port() {
+      return endpoint;
+    },
+    get pid() {
+      return master.process.pid!;
+    },
+    connect(options = {}) {
+      const client = new Redis({ ...options, host: '127.0.0.1', port: endpoint, protocol: 2 });
+      client.on('error', () => {});
+      clients.add(client);
+      return client;
+    },
+    kill: (signal) => void master.process.kill(signal),
+    restart: () => Promise.reject(new Error('the other one takes over: see reunite')),
+    holdBack: () => follow(replica.port, NOWHERE),
+    async killMaster() {
+      master.process.kill('SIGKILL');
+      await untilExit(master.process);
+      await untilPromoted();
+    },
+    async changeRoles() {
+      await ask(sentinels[0]!.port, ['SENTINEL', 'FAILOVER', NAME]);
+      await untilPromoted();
+    },
+    async promote() {
+      await ask(replica.port, ['REPLICAOF', 'NO', 'ONE']);
+      await follow(master.port, replica.port);
+      swap();
+    },
+    turnEndpoint,
+    async reunite() {
+      if (replica.process.exitCode !== null || replica.process.signalCode !== null) {
+        replica.process = await launchRedis({ dir: replica.dir, port: replica.port });
+      }
+      // The sentinels would do it, too, but they take their time.
+      await follow(replica.port, master.port);
+      await untilInSync(replica.port, master.port);
+    },
+    async stop() {
+      for (const client of clients) client.disconnect();
+      dieWithTest();
+      await Promise.all([master, replica, ...sentinels].map((node) => untilExit(node.process)));
+      process.off('exit', dieWithTest);
+      rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
+async function startNode(parent: string, name: string): Promise<Node> {
+  const dir = join(parent, name);
+  mkdirSync(dir);
+  const port = await findFreePort();
+  return { port, dir, process: await launchRedis({ dir, port, args: ['--repl-diskless-sync-delay', '0'] }) };
+}
+
+async function startSentinels(parent: string, masterPort: number): Promise<Node[]> {
+  const nodes: Node[] = [];
+  for (let n = 1; n <= SENTINELS; n += 1) {
+    const dir = join(parent, `sentinel-${n}`);
+    const port = await findFreePort();
+    mkdirSync(dir);
+    writeFileSync(
+      join(dir, 'sentinel.conf'),
+      [
+        `port ${port}`,
+        'bind 127.0.0.1',
+        `dir ${dir}`,
+        `logfile ${join(dir, 'sentinel.log')}`,
+        `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} 2`,
+        `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+        `sentinel failover-timeout ${NAME} 2000`,
+        '',
+      ].join('\n'),
+    );
+    const server = spawn(findRedisServer(), [join(dir, 'sentinel.conf'), '--sentinel'], { stdio: 'ignore' });
+    nodes.push({ port, dir, process: server });
+  }
+  for (const { port } of nodes) {
+    await waitFor('the sentinels to know each other and the replica', async () => {
+      const facts = await ask(port, ['SENTINEL', 'MASTER', NAME]).catch(() => []);
+      const of = (what: string) => Number((facts as string[])[(facts as string[]).indexOf(what) + 1]);
+      return of('num-slaves') === 1 && of('num-other-sentinels') === SENTINELS - 1;
+    });
+  }
+  return nodes;
+}
+
+async function follow(port: number, masterPort: number): Promise<void> {
+  await ask(port, ['REPLICAOF', '127.0.0.1', String(masterPort)]);
+}
+
+async function untilInSync(port: number, masterPort: number): Promise<void> {
+  await waitFor('the replica to have all', async () => {
+    const [own, others] = await Promise.all([infoOf(port), infoOf(masterPort)]);
+    return own.master_link_status === 'up' && own.slave_repl_offset === others.master_repl_offset;
+  });
+}
+
+async function roleOf(port: number): Promise<string | undefined> {
+  return (await infoOf(port).catch(() => undefined))?.role;
+}
+
+async function masterPortOf(sentinelPort: number): Promise<number> {
+  const address = (await ask(sentinelPort, ['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME])) as string[];
+  return Number(address[1]);
+}
+
+async function infoOf(port: number): Promise<Record<string, string>> {
+  const text = (await ask(port, ['INFO', 'replication'])) as string;
+  return Object.fromEntries(text.split('\r\n').map((line) => line.split(':', 2) as [string, string]));
+}
+
+/** On a connection of its own. */
+async function ask(port: number, [command, ...args]: readonly [string, ...string[]]): Promise<unknown> {
+  const client = new Redis({
+    host: '127.0.0.1',
+    port,
+    protocol: 2,
+    enableReadyCheck: false,
+    retryStrategy: () => null,
+  });
+  client.on('error', () => {});
+  try {
+    return await client.call(command, ...args);
+  } finally {
+    client.disconnect();
+  }
+}

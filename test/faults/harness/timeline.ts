@@ -1,0 +1,33 @@
+/** What happened to one event, as `gvi show` tells it, with the lines that the processes wrote of it. */
+import { makeChains } from '../../../src/lib/chain.js';
+import type { World } from './world.js';
+
+const LINES_MAX = 60;
+
+export async function describeTimeline(world: World, eventId: string): Promise<string[]> {
+  const { client, keys } = world;
+  const chain = await makeChains({ redis: client, keys }).findChain(eventId);
+  if (chain === undefined) return [`Timeline of ${eventId}: there is no such entry`];
+  const ids = chain.trail.map((step) => step.eventId);
+  const steps = chain.trail.map(({ at, type, eventId: id, attempts, durationMs, group }) => {
+    return `${at} ${type} ${id} by ${group}, attempt ${attempts}, ${durationMs} ms`;
+  });
+  const told = world.everyPart().flatMap((part) =>
+    part
+      .lines()
+      .filter((line) => line.includes(`"${chain.key}"`) || ids.some((id) => line.includes(id)))
+      .map((line) => describeLine(part.name, line)),
+  );
+  const lines = [...steps, ...told, ...world.faultLog.describe()].sort().slice(-LINES_MAX);
+  return [`Timeline of ${chain.key}, now ${chain.status}:`, ...lines.map((line) => `  ${line}`)];
+}
+
+/** A line of a log in short, beginning with its time. */
+export function describeLine(name: string, line: string): string {
+  try {
+    const { time, msg, level: _level, pid, hostname: _hostname, name: _name, ...more } = JSON.parse(line);
+    return `${new Date(time).toISOString()} ${name} (${pid}): ${msg} ${JSON.stringify(more)}`;
+  } catch {
+    return `${name}: ${line}`;
+  }
+}

@@ -1,0 +1,242 @@
+/** The whole system on one machine: a Redis, ingests, workers, the providers' stand-ins, and proxies between them all. */
+import { setMaxListeners } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { findFreePort } from '../../../scripts/lib/redis-server.js';
+import { makeEventId } from '../../../src/lib/event-id.js';
+import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
+import { type Keys, makeKeys } from '../../../src/lib/keys.js';
+import { startRedis, type TestRedis } from '../../helpers/redis-server.js';
+import { CALENDLY_KEY, READAI_KEY } from '../../helpers/webhooks.js';
+import { type GeminiStandin, type GeminiStandinOptions, startGemini } from '../../standins/gemini.js';
+import { SLACK_CHANNEL, SLACK_TOKEN, type SlackStandin, startSlack } from '../../standins/slack.js';
+import { startZoho, type ZohoOptions, type ZohoStandin } from '../../standins/zoho.js';
+import { buildProject } from './build.js';
+import { type InjectedFault, makeFaultLog } from './fault-log.js';
+import { type History, makeHistory } from './history.js';
+import { makeLinks } from './links.js';
+import { makePart, type Part } from './parts.js';
+import { makeRandom, type Random, seedOfRun } from './random.js';
+import type { Link } from './wire.js';
+
+export type WorkerSpec = {
+  /** `w1`, `w2`, … where left out. */
+  name?: string;
+  /** All of them where left out. */
+  groups?: readonly GroupName[];
+  concurrency?: number;
+  env?: Record<string, string>;
+  /** Another entry than the service's own, relative to the project, as in `test/faults/workers/burn.js`. */
+  entry?: string;
+};
+
+export type WorldOptions = {
+  /** A seed of its own where left out. */
+  random?: Random;
+  redis?: {
+    appendfsync?: 'everysec' | 'always' | 'no';
+    args?: readonly string[];
+    /** Another Redis than one server; it ends with the world. */
+    start?: () => Promise<TestRedis>;
+  };
+  /** [1 worker with all groups] */
+  workers?: number | readonly WorkerSpec[];
+  /** [1] */
+  ingests?: number;
+  /** Gives each ingest a `SPOOL_DIR` of its own. */
+  spool?: boolean;
+  /** Settings of every process; they win over the world's. */
+  env?: Record<string, string>;
+  /** `false`: no model is asked. */
+  gemini?: GeminiStandinOptions | false;
+  zoho?: ZohoOptions;
+  slack?: { latencyMs?: number };
+  /** Whether what dies is started again [true]. */
+  isSupervised?: boolean;
+  /** Processes reach Redis and the providers without a proxy: faster, but no fault on a link and no crash point. */
+  isDirect?: boolean;
+};
+
+export type World = Awaited<ReturnType<typeof startWorld>>;
+
+/** Short times: a second of the suite stands for ten in production. */
+export const SHORT_TIMES = {
+  VISIBILITY_TIMEOUT_MS: '1500',
+  RETRY_BASE_MS: '100',
+  RETRY_MAX_MS: '1000',
+  MAX_ATTEMPTS: '4',
+  SHUTDOWN_GRACE_MS: '1000',
+};
+const KEY_PREFIX = 'f:';
+
+// Many slow calls at once wait for the end of a stand-in, each with a listener.
+setMaxListeners(0);
+
+export async function startWorld(options: WorldOptions = {}) {
+  const random = options.random ?? makeRandom(seedOfRun());
+  const dir = mkdtempSync(join(tmpdir(), 'gvi-world-'));
+  const build = buildProject();
+  const redisArgs = ['--appendfsync', options.redis?.appendfsync ?? 'everysec', ...(options.redis?.args ?? [])];
+  const [redis, zoho, gemini, slack] = await Promise.all([
+    options.redis?.start?.() ?? startRedis({ args: redisArgs }),
+    startZoho({ refreshesMax: 1_000, ...options.zoho }),
+    startGemini(options.gemini === false ? {} : options.gemini),
+    startSlack(options.slack),
+  ]);
+  const keys = makeKeys(KEY_PREFIX);
+  const client = redis.connect({ maxRetriesPerRequest: null });
+  const faultLog = makeFaultLog();
+  const targets = targetsOf({ redis, zoho, gemini, slack });
+  const links = makeLinks({ targets, random: random.fork('links') });
+  const parts = new Map<string, Part>();
+  const retired: Part[] = [];
+  /** What the process with this id holds. */
+  const findHeld = (pid: number) => findPendingOf({ redis: client, keys }, pid);
+  const isSupervised = options.isSupervised ?? true;
+  let hasSpool = false;
+
+  async function envOf(name: string, role: Part['role']): Promise<Record<string, string>> {
+    const proxies = options.isDirect ? undefined : await links.open(name);
+    const at = (link: Link) => `127.0.0.1:${proxies?.[link].port ?? targets[link]().port}`;
+    return {
+      ...SHORT_TIMES,
+      ...{ NODE_ENV: 'test', LOG_LEVEL: 'info', KEY_PREFIX, REDIS_URL: proxies ? `redis://${at('redis')}` : redis.url },
+      ...{ CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY, INTERNAL_DOMAINS: 'seller.example' },
+      ...(role === 'ingest' ? {} : providerSettings(at)),
+      ...options.env,
+    };
+  }
+
+  function providerSettings(at: (link: Link) => string): Record<string, string> {
+    const { clientId, clientSecret, refreshToken } = zoho.credentials;
+    return {
+      ...{ ZOHO_ACCOUNTS_URL: `http://${at('zoho')}`, ZOHO_API_URL: `http://${at('zoho')}` },
+      ...{ ZOHO_CLIENT_ID: clientId, ZOHO_CLIENT_SECRET: clientSecret, ZOHO_REFRESH_TOKEN: refreshToken },
+      ...{ SLACK_BOT_TOKEN: SLACK_TOKEN, SLACK_CHANNEL, SLACK_API_URL: `http://${at('slack')}/api/` },
+      ...(options.gemini === false ? {} : { GEMINI_API_KEY: 'key', GEMINI_BASE_URL: `http://${at('gemini')}` }),
+    };
+  }
+
+  /** Resolves at once; `untilReady` of the part waits. */
+  async function addWorker(spec: WorkerSpec = {}): Promise<Part> {
+    const name = spec.name ?? nextName('w', parts);
+    const args = [
+      ...(spec.groups === undefined ? [] : ['--group', spec.groups.join(',')]),
+      ...(spec.concurrency === undefined ? [] : ['--concurrency', String(spec.concurrency)]),
+    ];
+    const script = join(build, spec.entry ?? 'src/consumers/main.js');
+    const env = { ...(await envOf(name, 'worker')), ...spec.env };
+    const launch = { script, args, env, cwd: dir };
+    const groups = spec.groups === undefined ? {} : { groups: spec.groups };
+    const part = makePart({ name, role: 'worker', url: '', ...groups, launch, isSupervised, faultLog, findHeld });
+    parts.set(name, part);
+    return part;
+  }
+
+  async function addIngest({ spool = options.spool ?? false } = {}): Promise<Part> {
+    const name = nextName('i', parts);
+    const port = await findFreePort();
+    hasSpool ||= spool;
+    const settings: Record<string, string> = spool ? { SPOOL_DIR: join(dir, `spool-${name}`) } : {};
+    const env = { ...(await envOf(name, 'ingest')), ...settings, PORT: String(port) };
+    const launch = { script: join(build, 'src/ingest/main.js'), args: [], env, cwd: dir };
+    const url = `http://127.0.0.1:${port}`;
+    const part = makePart({ name, role: 'ingest', url, launch, isSupervised, faultLog, findHeld: async () => [] });
+    parts.set(name, part);
+    return part;
+  }
+
+  const workerSpecs: readonly WorkerSpec[] =
+    typeof options.workers === 'object' ? options.workers : Array.from({ length: options.workers ?? 1 }, () => ({}));
+  for (let i = 0; i < (options.ingests ?? 1); i += 1) await addIngest();
+  for (const spec of workerSpecs) await addWorker(spec);
+  await Promise.all([...parts.values()].map((part) => part.untilReady()));
+
+  const workers = () => [...parts.values()].filter(({ role }) => role === 'worker');
+  const ingests = () => [...parts.values()].filter(({ role }) => role === 'ingest');
+  const history: History = makeHistory();
+
+  return {
+    ...{ random, dir, redis, client, keys, zoho, gemini, slack, links, faultLog, history },
+    ...{ addWorker, addIngest, findHeld },
+    /** Whether any ingest has one. */
+    get hasSpool() {
+      return hasSpool;
+    },
+    /** Where the spool of an ingest lies that has one. */
+    spoolDir: (ingest: string) => join(dir, `spool-${ingest}`),
+    workers,
+    ingests,
+    part(name: string): Part {
+      const found = parts.get(name);
+      if (found === undefined) throw new Error(`there is no ${name}`);
+      return found;
+    },
+    parts: () => [...parts.values()],
+    /** Those that `scale` has ended are in it. */
+    everyPart: () => [...parts.values(), ...retired],
+    /** Brings the workers of exactly these groups to a number: new ones are started, the last ones ended by SIGTERM. */
+    async scale(groups: readonly GroupName[] | undefined, count: number): Promise<void> {
+      const wanted = (groups ?? GROUPS).join(',');
+      const alike = workers().filter((part) => part.groups.join(',') === wanted);
+      const started: Part[] = [];
+      for (let n = alike.length; n < count; n += 1) {
+        started.push(await addWorker(groups === undefined ? {} : { groups }));
+      }
+      const surplus = alike.slice(count);
+      await Promise.all([...started.map((part) => part.untilReady()), ...surplus.map((part) => part.terminate())]);
+      for (const part of surplus) {
+        parts.delete(part.name);
+        retired.push(part);
+      }
+    },
+    async stop(): Promise<void> {
+      await Promise.all([...parts.values()].map((part) => part.destroy()));
+      await links.stop();
+      await Promise.all([zoho.stop(), gemini.stop(), slack.stop(), redis.stop()]);
+      rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
+function targetsOf(servers: {
+  redis: TestRedis;
+  zoho: ZohoStandin;
+  gemini: GeminiStandin;
+  slack: SlackStandin;
+}): Record<Link, () => { host: string; port: number }> {
+  const at = (link: Link) => () => ({ host: '127.0.0.1', port: servers[link].port });
+  return { redis: at('redis'), zoho: at('zoho'), gemini: at('gemini'), slack: at('slack') };
+}
+
+function nextName(letter: string, parts: ReadonlyMap<string, Part>): string {
+  for (let n = 1; ; n += 1) if (!parts.has(`${letter}${n}`)) return `${letter}${n}`;
+}
+
+/** A consumer is named after its host and process. */
+export function pidOfConsumer(consumer: string): number {
+  return Number(consumer.slice(hostname().length + 1).split('-', 1)[0]);
+}
+
+type PendingEntry = [id: string, consumer: string, idleMs: number, deliveries: number];
+
+/** Waits no longer than a moment: Redis may be down, too. */
+async function findPendingOf(store: { redis: Redis; keys: Keys }, pid: number): Promise<InjectedFault['affected']> {
+  const late = new Promise<never>((_, reject) => setTimeout(reject, 500, new Error('Redis is away')).unref());
+  return Promise.race([readPendingOf(store, pid), late]);
+}
+
+async function readPendingOf({ redis, keys }: { redis: Redis; keys: Keys }, pid: number) {
+  const held: InjectedFault['affected'] = [];
+  for (const group of GROUPS) {
+    for (const stream of streamsOf(group)) {
+      const pending = (await redis.xpending(keys.stream(stream), group, '-', '+', 5_000)) as PendingEntry[];
+      for (const [id, consumer] of pending) {
+        if (pidOfConsumer(consumer) === pid) held.push({ group, eventId: makeEventId(stream, id) });
+      }
+    }
+  }
+  return held;
+}

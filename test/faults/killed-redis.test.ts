@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { check } from './harness/checker.js';
+import { run } from './harness/load.js';
+import { isLong, setStage, sized } from './harness/scenario.js';
+import { makeStories } from './harness/stories.js';
+import type { World } from './harness/world.js';
+
+const test = suite('Redis killed under load');
+
+const RATE_PER_S = sized(25, 50);
+/** How long it stays away, one after the other. */
+const AWAY_MS = isLong ? [0, 5_000, 60_000] : [0, 1_200];
+
+const stage = setStage(test, import.meta.url, { gemini: { latencyMs: 60 }, zoho: { latencyMs: 30 } });
+
+for (const appendfsync of ['everysec', 'always'] as const) {
+  stage.inOwnWorld(
+    `appendfsync ${appendfsync}: what was answered is there, and everybody goes on without a restart`,
+    { redis: { appendfsync }, workers: appendfsync === 'always' ? 1 : 2 },
+    async (world) => {
+      const stories = makeStories(world.random.fork('redis'));
+      const load = run(world, stories.take(RATE_PER_S * sized(4, 90)), { ratePerS: RATE_PER_S });
+      for (const awayMs of AWAY_MS) {
+        await sleep(world.random.int(500, 1_000));
+        await killRedis(world, awayMs);
+      }
+      await load;
+      await check(world);
+      for (const part of world.parts()) assert.is(part.restarts(), 0, `${part.name} was started again`);
+      const unanswered = world.history.sent.filter(({ outcome }) => outcome.error === 'TimeoutError');
+      assert.is(unanswered.length, 0, 'a sender waited in vain for any answer');
+    },
+  );
+}
+
+test.run();
+
+async function killRedis({ redis, faultLog }: World, awayMs: number): Promise<void> {
+  const fault = faultLog.add('SIGKILL Redis', `away for ${awayMs} ms`);
+  redis.kill('SIGKILL');
+  await sleep(awayMs);
+  await redis.restart();
+  fault.healedAt = Date.now();
+}

@@ -1,0 +1,151 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { waitFor } from '../helpers/wait-for.js';
+import { check } from './harness/checker.js';
+import { keepRedisBusy, killClients, pauseClients } from './harness/redis-faults.js';
+import { isLong, setStage, sized } from './harness/scenario.js';
+import { recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
+import type { World } from './harness/world.js';
+
+const test = suite('links to Redis that fail');
+const stage = setStage(test, import.meta.url, { workers: 2, gemini: { latencyMs: 60 }, zoho: { latencyMs: 10 } });
+
+/** A busy machine gets its time: what hangs, hangs for much longer. */
+const SLACK_MS = 2_000;
+const ANSWER_MS = 2_000 + SLACK_MS;
+const RECOVERY_MS = 5_000 + SLACK_MS;
+const TAKEN_OVER_MS = 1_500 + 2_000 + SLACK_MS;
+
+stage.scenario('replies are lost although the commands were executed', async (world) => {
+  for (const percent of isLong ? [1, 2, 5] : [5]) {
+    await withoutRestarts(world, async () => {
+      const { sent } = await underLoad(world, `dropped ${percent}`, async () => {
+        const fault = world.faultLog.add('replies dropped', `every role, ${percent} %`);
+        await world.links.setFault({ link: 'redis' }, { kind: 'drop-replies', probability: percent / 100 });
+        await untilHits(world, sized(12, 200));
+        await world.links.heal();
+        fault.healedAt = Date.now();
+      });
+      await check(world);
+      tell(`slowest answer ${slowestMs(sent)} ms`);
+    });
+  }
+});
+
+stage.scenario('connections are cut in the midst of a command', async (world) => {
+  await withoutRestarts(world, async () => {
+    await underLoad(world, 'cut', async () => {
+      const fault = world.faultLog.add('commands cut', 'every role, 5 %');
+      await world.links.setFault({ link: 'redis' }, { kind: 'cut-commands', probability: 0.05 });
+      await untilHits(world, sized(12, 500));
+      await world.links.heal();
+      fault.healedAt = Date.now();
+    });
+    await check(world);
+  });
+});
+
+stage.scenario('the server closes all connections, every second', async (world) => {
+  await withoutRestarts(world, async () => {
+    const { sent } = await underLoad(world, 'killed', () =>
+      killClients(world, { times: sized(3, 60), everyMs: 1_000 }),
+    );
+    await check(world);
+    tell(`slowest answer ${slowestMs(sent)} ms`);
+  });
+});
+
+stage.scenario('the server is paused, then busy with a script that does not end', async (world) => {
+  await withoutRestarts(world, async () => {
+    const { sent, result } = await underLoad(world, 'busy', async () => {
+      const paused = await pauseClients(world, sized(1_500, 5_000));
+      await sleep(500);
+      return [paused, await keepRedisBusy(world, sized(1_500, 5_000))];
+    });
+    await check(world);
+    assert.ok(slowestMs(sent) < ANSWER_MS, `an answer took ${slowestMs(sent)} ms`);
+    for (const fault of result) {
+      const ms = await recoveryMsOf(world, fault);
+      assert.ok(ms < RECOVERY_MS, `it took ${ms} ms after ${fault.kind}`);
+      tell(`${fault.kind}: recovered in ${ms} ms, slowest answer ${slowestMs(sent)} ms`);
+    }
+  });
+});
+
+stage.scenario('every link is slow and narrow, and nobody loses a claim for it', async (world) => {
+  const before = takeOvers(world);
+  await underLoad(
+    world,
+    'slow',
+    async () => {
+      world.faultLog.add('200 ms late', 'every link to Redis');
+      await world.links.setFault({ link: 'redis' }, { kind: 'delay', delayMs: 200, jitterMs: 50 });
+      await sleep(sized(2_000, 20_000));
+      world.faultLog.add('1 MB/s', 'every link to Redis');
+      await world.links.setFault({ link: 'redis' }, { kind: 'throttle', bytesPerS: 1_000_000 });
+      await sleep(sized(500, 20_000));
+    },
+    { ratePerS: 8, beforeMs: 0, afterMs: 0 },
+  );
+  await world.links.heal();
+  await check(world);
+  assert.is(takeOvers(world), before, 'entries of living workers were taken over');
+});
+
+stage.scenario("one worker's link swallows everything, and comes back with what is stale", async (world) => {
+  const victim = world.part('w1');
+  await withoutRestarts(world, async () => {
+    const { result } = await underLoad(world, 'black hole', async () => {
+      const fault = world.faultLog.add('black hole', 'w1');
+      await world.links.setFault({ link: 'redis', owner: 'w1' }, { kind: 'black-hole' });
+      fault.affected = await world.findHeld(victim.pid);
+      await sleep(sized(4_000, 60_000));
+      await world.links.heal();
+      return fault;
+    });
+    const { recoveriesMs } = await check(world);
+    const slowest = Math.max(...recoveriesMs.slice(-result.affected.length));
+    tell(`w1 held ${result.affected.length}, the last was settled after ${slowest} ms`);
+    assert.ok(result.affected.length > 0, 'w1 held nothing');
+    assert.ok(slowest < TAKEN_OVER_MS, `the last of what w1 held was settled after ${slowest} ms`);
+  });
+});
+
+stage.scenario('connections are accepted and never answered', async (world) => {
+  await withoutRestarts(world, async () => {
+    const { sent, result } = await underLoad(world, 'half-open', async () => {
+      const fault = world.faultLog.add('half-open', 'every role');
+      await world.links.setFault({ link: 'redis' }, { kind: 'half-open' });
+      await sleep(sized(4_000, 60_000));
+      await world.links.heal();
+      fault.healedAt = Date.now();
+      return fault;
+    });
+    await check(world);
+    const ms = await recoveryMsOf(world, result);
+    tell(`recovered in ${ms} ms, slowest answer ${slowestMs(sent)} ms`);
+    assert.ok(slowestMs(sent) < ANSWER_MS, `an answer took ${slowestMs(sent)} ms`);
+    assert.ok(ms < RECOVERY_MS, `it took ${ms} ms`);
+  });
+});
+
+test.run();
+
+/** Until so many more replies were dropped, or commands cut. */
+async function untilHits(world: World, count: number): Promise<void> {
+  const wanted = hitsOf(world) + count;
+  await waitFor(`${count} hits`, () => hitsOf(world) >= wanted, 120_000);
+}
+
+function hitsOf(world: World): number {
+  return world.links.select({ link: 'redis' }).reduce((sum, proxy) => sum + proxy.hits(), 0);
+}
+
+function takeOvers(world: World): number {
+  return world.workers().flatMap((part) => part.lines().filter((line) => line.includes('took over entries'))).length;
+}
+
+function tell(text: string): void {
+  console.log(`  ${text}`);
+}

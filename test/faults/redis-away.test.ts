@@ -1,0 +1,85 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readOverview } from '../../src/lib/overview.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { check } from './harness/checker.js';
+import type { InjectedFault } from './harness/fault-log.js';
+import type { Sent } from './harness/history.js';
+import { run } from './harness/load.js';
+import { fillMemory, freezeRedis, killRedis } from './harness/redis-faults.js';
+import { setStage, sized } from './harness/scenario.js';
+import { makeStories } from './harness/stories.js';
+import { countStatus, recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
+import type { World } from './harness/world.js';
+
+const test = suite('Redis away');
+/** Of the two ingests the second has a spool. */
+const stage = setStage(test, import.meta.url, { workers: 2, ingests: 1, gemini: { latencyMs: 30 } });
+
+/** A busy machine gets its time: what hangs, hangs for much longer. */
+const SLACK_MS = 2_000;
+const ANSWER_MS = 2_000 + SLACK_MS;
+const RECOVERY_MS = 5_000 + SLACK_MS;
+
+stage.scenario('frozen, its sockets still open', async (world) => {
+  await survive(world, () => freezeRedis(world, sized(3_000, 30_000)));
+});
+
+stage.scenario('killed and started again', async (world) => {
+  await survive(world, () => killRedis(world, { downMs: sized(1_000, 30_000) }));
+});
+
+stage.scenario('out of memory: what was taken in is done all the same', async (world) => {
+  await survive(world, async () => {
+    await run(world, makeStories(world.random.fork('burst'), { leads: 10 }).take(sized(40, 2_000)), {
+      concurrency: 20,
+    });
+    const heal = await fillMemory(world);
+    await waitFor('the pipeline to drain at the limit', () => isDrained(world), sized(15_000, 120_000));
+    await sleep(sized(1_000, 20_000));
+    return heal();
+  });
+});
+
+test.run();
+
+/** Each webhook was answered in time, by the ingest with a spool always with a 2xx, and the workers came back by themselves. */
+async function survive(world: World, inject: () => Promise<InjectedFault>): Promise<void> {
+  if (world.ingests().length === 1) await (await world.addIngest({ spool: true })).untilReady();
+  await withoutRestarts(world, async () => {
+    const { sent, result: fault } = await underLoad(world, `storm ${world.faultLog.faults.length}`, inject);
+    await check(world);
+    const ms = await recoveryMsOf(world, fault);
+    const refused = countStatus(sent, 503);
+    const spooled = sent.filter(isSpooled).length;
+    console.log(
+      `  ${fault.kind}, ${fault.target}: ${refused} × 503, ${spooled} spooled, slowest answer ${slowestMs(sent)} ms, recovered in ${ms} ms`,
+    );
+    assert.equal(oddAnswers(sent), [], 'an answer that is neither 2xx nor 503');
+    assert.is(countStatus(sent.filter(hasSpool), 503), 0, 'the ingest with a spool answered 503');
+    assert.ok(spooled > 0, 'nothing was spooled');
+    assert.ok(refused > 0, 'nothing was refused');
+    assert.ok(slowestMs(sent) < ANSWER_MS, `an answer took ${slowestMs(sent)} ms`);
+    assert.ok(ms < RECOVERY_MS, `it took ${ms} ms until a worker wrote again`);
+  });
+}
+
+async function isDrained({ client, keys }: World): Promise<boolean> {
+  const { groups } = await readOverview({ redis: client, keys });
+  return Object.values(groups).every(({ backlog, pending, parked }) => backlog + pending + parked === 0);
+}
+
+function hasSpool({ outcome }: Sent): boolean {
+  return outcome.ingest === 'i2';
+}
+
+function isSpooled({ outcome }: Sent): boolean {
+  return outcome.answer?.status === 'spooled';
+}
+
+function oddAnswers(sent: readonly Sent[]): string[] {
+  return sent
+    .filter(({ outcome }) => outcome.kind !== 'ok' && outcome.status !== 503)
+    .map(({ outcome }) => `${outcome.ingest}: ${outcome.status ?? outcome.error} after ${outcome.ms} ms`);
+}
