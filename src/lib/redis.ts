@@ -43,6 +43,7 @@ const TOOL_ROUNDS_MAX = 3;
 export function connectRedis({ url, role, log, blockMsMax = BLOCK_MS_MAX }: ConnectOptions): RedisClient {
   const client = makeClient(url, role, optionsOf(role, blockMsMax));
   reportStateChanges(client, log);
+  leaveOnce(client);
   if (role !== 'tool') reviveAfterEnd(client);
   if (role === 'worker' || role === 'tool') allowSmallWritesAtLimit(client);
   return client;
@@ -152,6 +153,22 @@ function reviveAfterEnd(client: RedisClient): void {
       if (!isClosed) client.connect().catch(() => {});
     }, reconnectMs(1));
   });
+}
+
+/** Each refused command of a volley asks to leave the same connection; ioredis would begin to close it as often. */
+function leaveOnce(client: RedisClient): void {
+  let isLeaving = false;
+  const disconnect = client.disconnect.bind(client);
+  client.disconnect = (reconnect = false) => {
+    if (reconnect && isLeaving) return;
+    if (reconnect && client.status === 'ready') {
+      isLeaving = true;
+      client.once('close', () => {
+        isLeaving = false;
+      });
+    }
+    disconnect(reconnect);
+  };
 }
 
 /** One line when Redis goes and one when it is back, not one for each failed attempt. */

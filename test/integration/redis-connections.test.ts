@@ -141,6 +141,25 @@ test('going and coming back is one line each, however many tries there are in be
   await own.stop();
 });
 
+test('a volley that a demoted master refuses leaves its connection once, and goes through after the promotion', async () => {
+  const worker = connect({ role: 'worker' });
+  await worker.ping();
+  const warnings: Error[] = [];
+  const note = (warning: Error) => warnings.push(warning);
+  process.on('warning', note);
+  const raw = server.connect();
+  await raw.call('REPLICAOF', '127.0.0.1', '1');
+  const refused = new Promise((resolve) => worker.once('reconnecting', resolve));
+  const volley = Promise.all(Array.from({ length: 40 }, () => worker.incr('volley')));
+  await refused;
+  await raw.call('REPLICAOF', 'NO', 'ONE');
+  await volley;
+  assert.is(await worker.get('volley'), '40');
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('warning', note);
+  assert.equal(warnings.map(String), []);
+});
+
 test('a wrong password is told as what it is', async () => {
   const lines: { level: number; msg: string; code?: string }[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });

@@ -31,8 +31,12 @@ export function makeMirror(random: Random, name: string, reflection: string): Mi
       const entries = own.map(({ id, Created_Time: _created, Modified_Time: _modified, ...fields }) => {
         const ofLead = notes
           .filter(({ parentId }) => parentId === id)
-          .map(({ title, content }) => ({ title, content }));
-        const byMarker = ofLead.sort((a, b) => (a.content.slice(-60) < b.content.slice(-60) ? -1 : 1));
+          .map(({ title, content }) => ({
+            title,
+            content,
+            marker: exchange(content.split('\n').at(-1)!, ownMark, mark),
+          }));
+        const byMarker = ofLead.sort((a, b) => (a.marker < b.marker ? -1 : 1));
         return [String(fields.Email), { fields: Object.fromEntries(Object.entries(fields).sort()), notes: byMarker }];
       });
       return JSON.parse(exchange(JSON.stringify(Object.fromEntries(entries.sort())), ownMark, mark));
