@@ -11,11 +11,11 @@ import type { World } from './harness/world.js';
 const test = suite('links to Redis that fail');
 const stage = setStage(test, import.meta.url, { workers: 2, gemini: { latencyMs: 60 }, zoho: { latencyMs: 10 } });
 
-/** A busy machine gets its time: what hangs, hangs for much longer. */
+/** Times are judged in the long form, which has the machine for itself; in the short one only that it does not hang. */
 const SLACK_MS = 2_000;
-const ANSWER_MS = 2_000 + SLACK_MS;
-const RECOVERY_MS = 5_000 + SLACK_MS;
-const TAKEN_OVER_MS = 1_500 + 2_000 + SLACK_MS;
+const ANSWER_MS = sized(30_000, 2_000 + SLACK_MS);
+const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
+const TAKEN_OVER_MS = sized(30_000, 1_500 + 2_000 + SLACK_MS);
 
 stage.scenario('replies are lost although the commands were executed', async (world) => {
   for (const percent of isLong ? [1, 2, 5] : [5]) {
@@ -33,7 +33,7 @@ stage.scenario('replies are lost although the commands were executed', async (wo
   }
 });
 
-stage.scenario('connections are cut in the midst of a command', async (world) => {
+stage.longScenario('connections are cut in the midst of a command', async (world) => {
   await withoutRestarts(world, async () => {
     await underLoad(world, 'cut', async () => {
       const fault = world.faultLog.add('commands cut', 'every role, 5 %');
@@ -46,7 +46,7 @@ stage.scenario('connections are cut in the midst of a command', async (world) =>
   });
 });
 
-stage.scenario('the server closes all connections, every second', async (world) => {
+stage.longScenario('the server closes all connections, every second', async (world) => {
   await withoutRestarts(world, async () => {
     const { sent } = await underLoad(world, 'killed', () =>
       killClients(world, { times: sized(3, 60), everyMs: 1_000 }),
@@ -56,7 +56,7 @@ stage.scenario('the server closes all connections, every second', async (world) 
   });
 });
 
-stage.scenario('the server is paused, then busy with a script that does not end', async (world) => {
+stage.longScenario('the server is paused, then busy with a script that does not end', async (world) => {
   await withoutRestarts(world, async () => {
     const { sent, result } = await underLoad(world, 'busy', async () => {
       const paused = await pauseClients(world, sized(1_500, 5_000));
@@ -73,7 +73,7 @@ stage.scenario('the server is paused, then busy with a script that does not end'
   });
 });
 
-stage.scenario('every link is slow and narrow, and nobody loses a claim for it', async (world) => {
+stage.longScenario('every link is slow and narrow, and nobody loses a claim for it', async (world) => {
   const before = takeOvers(world);
   await underLoad(
     world,

@@ -17,10 +17,10 @@ const test = suite('Redis away');
 /** Of the two ingests the second has a spool. */
 const stage = setStage(test, import.meta.url, { workers: 2, ingests: 1, gemini: { latencyMs: 30 } });
 
-/** A busy machine gets its time: what hangs, hangs for much longer. */
+/** Times are judged in the long form, which has the machine for itself; in the short one only that it does not hang. */
 const SLACK_MS = 2_000;
-const ANSWER_MS = 2_000 + SLACK_MS;
-const RECOVERY_MS = 5_000 + SLACK_MS;
+const ANSWER_MS = sized(30_000, 2_000 + SLACK_MS);
+const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
 
 stage.scenario('frozen, its sockets still open', async (world) => {
   await survive(world, () => freezeRedis(world, sized(3_000, 30_000)));

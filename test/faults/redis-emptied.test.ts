@@ -15,7 +15,7 @@ import { recoveryMsOf, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('Redis emptied, or its groups gone');
-const RECOVERY_MS = 5_000 + 2_000;
+const RECOVERY_MS = sized(30_000, 5_000 + 2_000);
 const DECLINED = 'Please decline this one for a while';
 let declines = false;
 
@@ -39,7 +39,7 @@ stage.scenario(
   },
 );
 
-stage.scenario('every group set back to the start of its streams while it works', async (world) => {
+stage.longScenario('every group set back to the start of its streams while it works', async (world) => {
   await surviveTampering(world, 'set back', () => setGroupsBack(world));
 });
 
@@ -47,7 +47,7 @@ stage.scenario('FLUSHALL under load, and then all of it is sent again', async (w
   await surviveEmptying(world, 'flushed', () => flushRedis(world));
 });
 
-stage.scenario('a start on an empty directory, and then all of it is sent again', async (world) => {
+stage.longScenario('a start on an empty directory, and then all of it is sent again', async (world) => {
   await surviveEmptying(world, 'new directory', () => killRedis(world, { isEmpty: true, downMs: sized(300, 10_000) }));
 });
 

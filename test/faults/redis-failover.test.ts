@@ -7,7 +7,7 @@ import type { InjectedFault } from './harness/fault-log.js';
 import type { Sent } from './harness/history.js';
 import { run } from './harness/load.js';
 import { type ReplicatedRedis, startReplicas } from './harness/replicas.js';
-import { setStage, sized } from './harness/scenario.js';
+import { isLong, setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
 import { recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
@@ -15,10 +15,10 @@ import type { World } from './harness/world.js';
 const test = suite('a replica takes over');
 const stage = setStage(test, import.meta.url, { gemini: { latencyMs: 20 } });
 
-/** A busy machine gets its time: what hangs, hangs for much longer. */
+/** Times are judged in the long form, which has the machine for itself; in the short one only that it does not hang. */
 const SLACK_MS = 2_000;
-const ANSWER_MS = 2_000 + SLACK_MS;
-const RECOVERY_MS = 5_000 + SLACK_MS;
+const ANSWER_MS = sized(30_000, 2_000 + SLACK_MS);
+const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
 /** How far a replica may be behind that follows without hindrance. */
 const LAG_MS = 1_000;
 /** The former master goes on taking writes until everyone has let go of it. */
@@ -31,8 +31,10 @@ stage.inOwnWorld('under three sentinels: asked to, killed, killed with a tail of
   const redis = world.redis as ReplicatedRedis;
   const spans: Span[] = [];
   for (let n = 0; n < TIMES; n += 1) {
-    await takeOver(world, spans, 'roles changed by the sentinels', redis.changeRoles);
-    await takeOver(world, spans, 'SIGKILL of the master', redis.killMaster);
+    if (isLong) {
+      await takeOver(world, spans, 'roles changed by the sentinels', redis.changeRoles);
+      await takeOver(world, spans, 'SIGKILL of the master', redis.killMaster);
+    }
     await takeOver(world, spans, 'SIGKILL of the master, its tail not replicated', async () => {
       await redis.holdBack();
       await sleep(TAIL_MS);

@@ -19,6 +19,8 @@ export type Stage = {
   random: Random;
   /** A test that is given the world of its file; after one that failed the next is given another. */
   scenario: (sentence: string, body: (world: World) => Promise<void>) => void;
+  /** One that only the long form has. */
+  longScenario: (sentence: string, body: (world: World) => Promise<void>) => void;
   /** A test with a world of its own. */
   inOwnWorld: (sentence: string, options: WorldOptions, body: (world: World) => Promise<void>) => void;
 };
@@ -50,22 +52,25 @@ export function setStage(test: Test, file: string, options: WorldOptions = {}): 
     }
   }
 
+  const scenario: Stage['scenario'] = (sentence, body) => {
+    test(sentence, async () => {
+      shared ??= startWorld({ ...options, random: random.fork(name) });
+      const world = await shared;
+      try {
+        await tell(world, () => body(world));
+      } catch (error) {
+        // What went wrong in it would be told of again by every check that follows.
+        shared = undefined;
+        await end(world);
+        throw error;
+      }
+    });
+  };
+
   return {
     random,
-    scenario(sentence, body) {
-      test(sentence, async () => {
-        shared ??= startWorld({ ...options, random: random.fork(name) });
-        const world = await shared;
-        try {
-          await tell(world, () => body(world));
-        } catch (error) {
-          // What went wrong in it would be told of again by every check that follows.
-          shared = undefined;
-          await end(world);
-          throw error;
-        }
-      });
-    },
+    scenario,
+    longScenario: isLong ? scenario : () => {},
     inOwnWorld(sentence, own, body) {
       test(sentence, async () => {
         const world = await startWorld({ ...options, ...own, random: random.fork(sentence) });

@@ -1,0 +1,66 @@
+/** Entries of a dead worker that stand behind many of one that lives. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { defineConsumer } from '../../src/lib/consumer.js';
+import { startRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { appendWebhook, booking, pendingCount, readStream, startTestWorker } from '../helpers/worker.js';
+
+const test = suite('the walk of the reclaim');
+
+/** More than the reclaim looks at in one step. */
+const ALIVE = 450;
+const DEAD = 3;
+
+const enrich = defineConsumer({
+  name: 'enrich',
+  on: ['calendly.invitee.created'],
+  emits: ['lead.enriched'],
+  async handle({ data }) {
+    const { created_at: happenedAt, payload } = data;
+    return [
+      {
+        type: 'lead.enriched' as const,
+        data: { kind: 'booked' as const, happenedAt, email: payload.email, facts: {} },
+      },
+    ];
+  },
+});
+
+test('the entries of a dead worker are found behind those that another keeps alive', async () => {
+  const server = await startRedis();
+  const settings = { redisUrl: server.url, keyPrefix: 'walk:', consumers: [enrich] };
+  const first = await startTestWorker(settings);
+  const { keys } = first;
+  const stream = keys.stream('events:calendly');
+  await waitFor('the group', async () => ((await first.redis.xinfo('GROUPS', stream)) as unknown[]).length === 1);
+  await first.stop();
+
+  const redis = server.connect();
+  for (let n = 0; n < ALIVE + DEAD; n += 1) {
+    const [type, key] = ['calendly.invitee.created', `calendly:invitee.created:w${n}`] as const;
+    await appendWebhook({ redis, keys }, { type, key, body: booking(`w${n}`) });
+  }
+  const read = async (name: string, count: number) => {
+    await redis.xreadgroup('GROUP', 'enrich', name, 'COUNT', count, 'STREAMS', stream, '>');
+    const pending = await redis.xpending(stream, 'enrich', '-', '+', count, name);
+    return (pending as [string, ...unknown[]][]).map(([id]) => id);
+  };
+  const alive = await read('alive', ALIVE);
+  const dead = await read('dead', DEAD);
+  assert.is(dead.length, DEAD);
+  const keepAlive = () => redis.xclaim(stream, 'enrich', 'alive', 0, ...alive, 'JUSTID');
+  const beat = setInterval(() => void keepAlive(), 50);
+
+  const rescuer = await startTestWorker(settings);
+  try {
+    await waitFor('the follow-ons', async () => (await readStream(rescuer, 'events:enriched')).length === DEAD);
+    assert.is(await pendingCount(rescuer, 'events:calendly', 'enrich'), ALIVE);
+  } finally {
+    clearInterval(beat);
+    await rescuer.stop();
+    await server.stop();
+  }
+});
+
+test.run();
