@@ -137,7 +137,7 @@ export const DEFENCES: readonly Defence[] = [
         to: '',
       },
     ],
-    tests: ['test/integration/runtime.test.ts', 'test/integration/crm-sync.test.ts'],
+    tests: ['test/integration/runtime.test.ts', 'test/integration/replay.test.ts', 'test/integration/trim.test.ts'],
   },
   {
     name: 'spool removes last',
