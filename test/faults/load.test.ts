@@ -1,0 +1,68 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { check } from './harness/checker.js';
+import { run } from './harness/load.js';
+import { setStage, sized } from './harness/scenario.js';
+import { makeStories } from './harness/stories.js';
+
+const test = suite('backlog, scaling and deployments under load');
+const RATE_PER_S = sized(25, 50);
+
+const stage = setStage(test, import.meta.url, {
+  workers: 1,
+  gemini: { latencyMs: 20 },
+  zoho: { latencyMs: 10 },
+});
+
+stage.scenario('a backlog without any worker, and then one, is worked off whole', async (world) => {
+  await world.scale(undefined, 0);
+  const stories = makeStories(world.random.fork('backlog'), { leads: sized(100, 20_000) });
+  await run(world, stories.take(sized(300, 100_000)), { concurrency: 32 });
+  await world.scale(undefined, sized(1, 2));
+  await check(world, { timeoutMs: sized(60_000, 3_600_000) });
+});
+
+stage.scenario('workers are scaled up, down, to none, and up again', async (world) => {
+  const stories = makeStories(world.random.fork('scaling'), { leads: 40 });
+  const counts = sized([1, 3, 1, 0, 2] as never, [1, 8, 1, 0, 2] as never) as unknown as number[];
+  const load = run(world, stories.take(RATE_PER_S * sized(5, 120)), { ratePerS: RATE_PER_S });
+  for (const count of counts) {
+    world.faultLog.add('scaled', `all groups to ${count}`);
+    await world.scale(undefined, count);
+  }
+  await load;
+  await check(world);
+});
+
+stage.scenario('SIGTERM again and again: each ends with 0, nothing runs twice', async (world) => {
+  await world.scale(undefined, 2);
+  const stories = makeStories(world.random.fork('deployments'), { leads: 40 });
+  const ended = new AbortController();
+  const load = run(world, stories.take(sized(200, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
+  for (let n = 0; n < sized(4, 100); n += 1) {
+    const workers = world.workers();
+    const part = workers[n % workers.length]!;
+    world.faultLog.add('SIGTERM worker', `${part.name} (${part.pid})`);
+    assert.is(await part.terminate(), 0);
+    await part.start();
+  }
+  ended.abort();
+  await load;
+  await check(world);
+});
+
+stage.longScenario('ingest ended and started between two posts of each webhook', async (world) => {
+  const stories = makeStories(world.random.fork('restarts'), { leads: 40 });
+  const [ingest] = world.ingests();
+  const all = stories.take(2_000);
+  for (let at = 0; at < all.length; at += 100) {
+    const some = all.slice(at, at + 100);
+    await run(world, some);
+    assert.is(await ingest!.terminate(), 0);
+    await ingest!.start();
+    await run(world, world.random.shuffle(some));
+  }
+  await check(world);
+});
+
+test.run();
