@@ -75,6 +75,19 @@ export function makePart(options: PartOptions): Part {
     current = run();
   }
 
+  async function untilReady(): Promise<void> {
+    let starts = 0;
+    for (let asked: ServiceProcess | undefined; asked !== current; ) {
+      asked = current;
+      starts += 1;
+      await asked.untilReady().catch(async (error) => {
+        // Killed while it started: the next one counts.
+        if (!isWanted || !options.isSupervised || starts > STARTS_MAX) throw error;
+        await sleep(2 * RESTART_MS);
+      });
+    }
+  }
+
   async function noteDeath(process: ServiceProcess, kind: string, note: string | undefined): Promise<InjectedFault> {
     const fault = faultLog.add(`${kind} ${role}`, `${name} (${process.pid})`, note === undefined ? {} : { note });
     await process.exited;
@@ -108,20 +121,9 @@ export function makePart(options: PartOptions): Part {
     async start() {
       isWanted = true;
       if (!current.isRunning()) startAgain();
-      await current.untilReady();
+      await untilReady();
     },
-    async untilReady() {
-      let starts = 0;
-      for (let asked: ServiceProcess | undefined; asked !== current; ) {
-        asked = current;
-        starts += 1;
-        await asked.untilReady().catch(async (error) => {
-          // Killed while it started: the next one counts.
-          if (!isWanted || !options.isSupervised || starts > STARTS_MAX) throw error;
-          await sleep(2 * RESTART_MS);
-        });
-      }
-    },
+    untilReady,
     lines: () => [
       ...former.flatMap((one) => [...one.lines().slice(-LINES_OF_FORMER), one.describeEnd()]),
       ...current.lines(),
