@@ -176,7 +176,8 @@ async function readAfter(
 }
 
 /** An entry that fits nothing is a dead letter of its group already; a projection copes with what it reads. */
-function decodeOrSkip({ stream, id, fields }: RawEntry): StoredEvent[] {
+/** None for an entry that nobody can read; throws `NotYetError` for one of a newer version. */
+export function decodeOrSkip({ stream, id, fields }: RawEntry): StoredEvent[] {
   try {
     return [decodeEntry(stream, id, fields)];
   } catch (error) {

@@ -5,10 +5,10 @@
 import { normalizeEmail } from '../lib/email-address.js';
 import { NotYetError } from '../lib/errors.js';
 import type { StreamName } from '../lib/event-id.js';
-import { catalogue, type LeadSynced, type StoredEvent } from '../lib/events.js';
+import type { LeadSynced, StoredEvent } from '../lib/events.js';
 import type { Keys } from '../lib/keys.js';
 import { addLeadId, addNote, addWhole, addWrote, type LeadState, mergeStates } from '../lib/lead-state.js';
-import { type Projection, readPositions } from '../lib/projector.js';
+import { decodeOrSkip, type Projection, readPositions } from '../lib/projector.js';
 import type { RedisClient } from '../lib/redis.js';
 import { toRecord } from '../lib/runtime/entry.js';
 
@@ -111,10 +111,11 @@ async function readSyncedAfter(redis: RedisClient, keys: Keys, position: string)
   const entries = await redis.xrange(keys.stream(stream), `(${position}`, '+', 'COUNT', TAIL_MAX);
   if (entries.length === TAIL_MAX)
     throw new NotYetError('The projection of the leads is catching up', { delayMs: CATCH_UP_MS });
-  return entries.flatMap(([, flat]) => {
-    const parsed = catalogue['lead.synced'].data.safeParse(JSON.parse(toRecord(flat).data ?? 'null'));
-    return parsed.success ? [parsed.data] : [];
-  });
+  return entries.flatMap(([id, flat]) =>
+    decodeOrSkip({ stream, id, fields: toRecord(flat) }).flatMap((event) =>
+      event.type === 'lead.synced' ? [event.data] : [],
+    ),
+  );
 }
 
 function parseState(json: string | null | undefined): LeadState {

@@ -94,6 +94,15 @@ test('what is not folded yet is read all the same', async () => {
   assert.equal(states.get('nobody@brightwater.example'), {});
 });
 
+test('an entry that nobody can read hides none of those beside it', async () => {
+  await redis.xadd('events:synced', '*', 'type', 'lead.synced', 'v', '1', 'key', 'bad', 'data', '{"leads":');
+  await synced('b', { Company: `2${hashValue('New')}` });
+  await redis.xadd('events:synced', '*', 'data', 'no JSON');
+  await redis.xadd('events:synced', '*', 'note', 'by hand');
+  const states = await makeReadLeads({ redis, keys })([email]);
+  assert.is(writtenOf(states.get(email)!, 'Company')?.hash, hashValue('New'));
+});
+
 test('a step sent from an outdated position saves nothing', async () => {
   await enriched();
   const project = makeProject({ redis, keys });
