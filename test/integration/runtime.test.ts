@@ -214,8 +214,9 @@ test('a long handler keeps its entry as long as its worker lives', async () => {
     calls += 1;
     await released;
   };
-  const first = await start(work);
-  await start(work);
+  // With no slot free it takes over nothing, and so nothing but its heartbeat keeps the entry.
+  const first = await start(work, { concurrency: 1 });
+  await start(work, { concurrency: 1 });
   await add(first, 'slow');
   await waitFor('the call', async () => calls === 1);
   const redisMs = async () => Number((await first.redis.time())[0]) * 1_000;

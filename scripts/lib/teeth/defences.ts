@@ -28,9 +28,9 @@ export const DEFENCES: readonly Defence[] = [
     against: 'an entry that another worker takes over while its own is at work',
     changes: [
       {
-        file: 'src/lib/runtime/heartbeat.ts',
-        from: '    await beat();\n    goodAt = sentAt;',
-        to: '    goodAt = sentAt;',
+        file: 'src/lib/scripts/keep.lua',
+        from: "redis.call('XCLAIM', KEYS[i], group, consumer, 0, unpack(kept))",
+        to: '',
       },
     ],
     tests: ['test/integration/runtime.test.ts'],
