@@ -55,7 +55,9 @@ const LOOP_BOUNDS: LoopBounds = { reconnectMs: 8_000, endMs: 20_000 };
 const REAP_AFTER_TIMEOUTS = 5;
 const REAP_MS_MIN = 5_000;
 const PROJECTOR_END_MS = 700;
-const LEAVE_MS = 200;
+/** After the grace: to abort, to hand back and to leave the groups. */
+const END_MS = 1_000;
+const LEAVE_MS_MIN = 200;
 
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { config, redis, keys, log, bounds = {} } = options;
@@ -121,23 +123,24 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     metrics,
     isAlive: () => watchdog.stalledMs() < LOOP_DEAD_MS,
     async stop() {
+      const endAt = Date.now() + policy.shutdownGraceMs + END_MS;
       watchdog.stop();
       const projected = within(PROJECTOR_END_MS, projector.stop());
       await Promise.all([...runners.map((runner) => runner.stop()), projected]);
-      await leave();
+      await leave(endAt - Date.now());
     },
     async stopNow() {
       watchdog.stop();
       ending.abort();
       await Promise.all(runners.map((runner) => runner.stopNow()));
-      await leave();
+      await leave(LEAVE_MS_MIN);
     },
   };
 
-  async function leave(): Promise<void> {
+  async function leave(ms: number): Promise<void> {
     ending.abort();
     for (const event of ['ready', '+node']) redis.off(event, onReady);
-    await within(LEAVE_MS, Promise.all(groups.map(({ upkeep }) => upkeep.leave().catch(() => {}))));
+    await within(Math.max(LEAVE_MS_MIN, ms), Promise.all(groups.map(({ upkeep }) => upkeep.leave().catch(() => {}))));
   }
 
   async function makeGroup(upkeep: GroupUpkeep, group: string, { wasHere = false } = {}): Promise<void> {

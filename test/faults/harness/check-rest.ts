@@ -48,7 +48,10 @@ export async function checkConsumers({ client, keys, workers, faultLog }: World)
   }
   const deaths = faultLog.faults.filter(({ kind }) => kind.endsWith(' worker')).length;
   if (dead.size > deaths)
-    violations.push({ rule: 'consumers', text: `${dead.size} dead consumers after ${deaths} deaths` });
+    violations.push({
+      rule: 'consumers',
+      text: `${dead.size} dead consumers after ${deaths} deaths: ${[...dead].join(', ')}`,
+    });
   return violations;
 }
 
