@@ -15,10 +15,10 @@ import { makeZoho } from '../lib/providers/zoho/crm.js';
 import { makeFieldCache } from '../lib/providers/zoho/field-cache.js';
 import { connectRedis, type RedisClient } from '../lib/redis.js';
 import { watchRedis } from '../lib/redis-watch.js';
-import { startRetention } from '../lib/retention.js';
+import { type Retention, startRetention } from '../lib/retention.js';
 import { eventLoopBoundMs, guardEventLoop } from '../lib/runtime/event-loop-guard.js';
 import { within } from '../lib/runtime/within.js';
-import { startWorker } from '../lib/runtime/worker.js';
+import { startWorker, type Worker } from '../lib/runtime/worker.js';
 import { serveWorker } from '../lib/worker-http.js';
 import { projections } from '../projections/index.js';
 import { makeReadLeads } from '../projections/leads.js';
@@ -29,6 +29,8 @@ const GEMINI_TIMEOUT_MS = 120_000;
 const ZOHO_TIMEOUT_MS = 15_000;
 const SLACK_TIMEOUT_MS = 10_000;
 const RETENTION_END_MS = 700;
+/** A worker that is ended while it starts may wait so long for Redis. */
+const START_END_MS = 1_000;
 
 async function main(): Promise<void> {
   const { groups, concurrency } = parseWorkerArgs(process.argv.slice(2));
@@ -45,24 +47,37 @@ async function main(): Promise<void> {
   const consumers = makeConsumers(makeDeps(config, redis, limits, log)).filter(({ name }) => groups.includes(name));
   guardEventLoop(eventLoopBoundMs(config.work.visibilityTimeoutMs));
   const onDead = () => process.exit(1);
-  const worker = await startWorker({ config, redis, keys, consumers, projections, concurrency, log, onDead });
+  const starting = startWorker({ config, redis, keys, consumers, projections, concurrency, log, onDead }).then(
+    (worker) => ({
+      worker,
+      retention: startRetention({ redis, keys, projections, retentionMs: config.retentionMs, log }),
+    }),
+  );
+  // Not later: a worker takes entries while it starts.
+  stopOnSignals(starting, log);
+  const { worker } = await starting;
   watch.addMetrics(worker.metrics.registry);
   limits.addMetrics(worker.metrics.registry);
   if (config.workerPort !== undefined) await serveWorker(worker, config.workerPort);
   log.info({ groups, worker: worker.name, dryRun: config.dryRun, port: config.workerPort }, 'worker runs');
-  const retention = startRetention({ redis, keys, projections, retentionMs: config.retentionMs, log });
   tellWhatIsMissing(config, log);
   if (!config.dryRun) await tellDryRuns(redis, keys, log);
+}
 
+/** The first signal ends the worker as its grace allows, a second one at once. */
+function stopOnSignals(starting: Promise<{ worker: Worker; retention: Retention }>, log: Logger): void {
   let signals = 0;
   const stop = async (signal: string) => {
     signals += 1;
+    const isFirst = signals === 1;
     if (signals > 2) process.exit(1);
-    log.info({ signal }, signals === 1 ? 'worker stops' : 'worker stops at once');
+    log.info({ signal }, isFirst ? 'worker stops' : 'worker stops at once');
     // Redis may be away: nothing but the worker's own bounds is waited for.
+    if (!(await within(START_END_MS, starting))) process.exit(1);
+    const { worker, retention } = await starting;
     const trimmed = within(RETENTION_END_MS, retention.stop());
-    await (signals === 1 ? Promise.all([worker.stop(), trimmed]) : worker.stopNow());
-    process.exit(signals === 1 ? 0 : 1);
+    await (isFirst ? Promise.all([worker.stop(), trimmed]) : worker.stopNow());
+    process.exit(isFirst ? 0 : 1);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);

@@ -113,6 +113,21 @@ test('what runs too long is handed back with its delivery count, and nobody is l
   assert.equal(await readConsumers(), []);
 });
 
+test('told to end while it starts it hands back what it took meanwhile, and nobody is left behind', async () => {
+  await add('a');
+  const worker = run({ VISIBILITY_TIMEOUT_MS: '60000', DRY_RUN: 'false', SHUTDOWN_GRACE_MS: '0' });
+  await waitFor('its first heartbeat', async () => (await redis.hlen(keys.alive('enrich'))) > 0, LONG_MS);
+  server.kill('SIGSTOP');
+  worker.terminate();
+  await waitFor('the signal to be heard', () => worker.output().includes('worker stops'));
+  server.kill('SIGCONT');
+  assert.is((await worker.exit).code, 0, worker.output());
+  assert.equal(
+    (await readConsumers()).filter((name) => name !== 'handed-back'),
+    [],
+  );
+});
+
 test('a second signal ends it at once, and what it held is handed back all the same', async () => {
   const worker = run({ VISIBILITY_TIMEOUT_MS: '60000', SHUTDOWN_GRACE_MS: '600000' });
   await worker.untilReady();

@@ -41,8 +41,8 @@ export type Deliverer = {
   /** Entries that are held already are passed over. */
   deliver: (entries: readonly Entry[]) => void;
   held: () => readonly Entry[];
-  /** Takes out what no call has begun with. */
-  takeQueued: () => Entry[];
+  /** Takes out what no call has begun with. From now on there is room for nothing more. */
+  close: () => Entry[];
   /** The claim went to another worker: what is still running for it counts for nothing. */
   drop: (eventId: string) => void;
   /** The claims can't be relied on: what runs must not go on outside. What it has done already is settled where it may be. */
@@ -69,13 +69,14 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   const whenIdle: (() => void)[] = [];
   let calls = 0;
   let aloneCalls = 0;
+  let isClosed = false;
   let isAborted = false;
   isolation.onFree(() => startAlone());
 
   return {
     room: () => ({
-      free: Math.max(0, (parallelMax - calls) * batchMax - queue.length),
-      alone: isolation.isFree() && suspects.length === 0 ? 1 : 0,
+      free: isClosed ? 0 : Math.max(0, (parallelMax - calls) * batchMax - queue.length),
+      alone: !isClosed && isolation.isFree() && suspects.length === 0 ? 1 : 0,
     }),
 
     deliver(entries) {
@@ -91,7 +92,8 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
 
     held: () => [...held.values()].map(({ entry }) => entry),
 
-    takeQueued() {
+    close() {
+      isClosed = true;
       const waiting = [...queue.splice(0), ...suspects.splice(0)].map(({ entry }) => entry);
       for (const { eventId } of waiting) held.delete(eventId);
       return waiting;
@@ -112,6 +114,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     idle: () => (calls + aloneCalls === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
 
     abort() {
+      isClosed = true;
       isAborted = true;
       queue.length = 0;
       suspects.length = 0;

@@ -45,7 +45,9 @@ const STALE_WAIT_MS = 20;
 /** A shutdown's second after the grace. */
 const ABORTED_WAIT_MS = 300;
 const HAND_BACK_MS = 300;
-const READ_END_MS = 600;
+/** A read that is under way may bring entries, which must be handed back before the group is left. */
+const READ_END_MS = 2_000;
+const READ_END_AFTER_GRACE_MS = 600;
 
 export type Reaping = { everyMs: number; idleMs: number };
 
@@ -230,7 +232,8 @@ export function runGroup(options: {
 
   async function stop(): Promise<void> {
     endReading();
-    const ended = Promise.all([within(READ_END_MS, reading), within(READ_END_MS, handBack(deliverer.takeQueued()))]);
+    const endMs = Math.min(READ_END_MS, policy.shutdownGraceMs + READ_END_AFTER_GRACE_MS);
+    const ended = within(endMs, Promise.all([reading, handBack(deliverer.close())]));
     await within(policy.shutdownGraceMs, deliverer.idle());
     await ended;
     deliverer.abort();

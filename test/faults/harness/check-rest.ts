@@ -32,7 +32,7 @@ export async function checkAtRest({ client, keys }: World): Promise<Violation[]>
 /** A consumer of a dead process holds nothing, and there are no more of them than processes died. */
 export async function checkConsumers({ client, keys, workers, faultLog }: World): Promise<Violation[]> {
   const alive = new Set(workers().map(({ pid }) => pid));
-  const dead = new Set<string>();
+  const dead = new Map<string, string[]>();
   const violations: Violation[] = [];
   for (const group of GROUPS) {
     for (const stream of streamsOf(group)) {
@@ -40,7 +40,7 @@ export async function checkConsumers({ client, keys, workers, faultLog }: World)
       for (const info of consumers) {
         const [name, pending] = [String(info[1]), Number(info[3])];
         if (alive.has(pidOfConsumer(name))) continue;
-        dead.add(name);
+        dead.set(name, [...(dead.get(name) ?? []), `${group} of ${stream}`]);
         if (pending > 0)
           violations.push({ rule: 'consumers', text: `${name} is dead and holds ${pending} of ${stream}` });
       }
@@ -50,7 +50,7 @@ export async function checkConsumers({ client, keys, workers, faultLog }: World)
   if (dead.size > deaths)
     violations.push({
       rule: 'consumers',
-      text: `${dead.size} dead consumers after ${deaths} deaths: ${[...dead].join(', ')}`,
+      text: `${dead.size} dead consumers after ${deaths} deaths: ${[...dead].map(([name, places]) => `${name} in ${places.join(', ')}`).join('; ')}`,
     });
   return violations;
 }
