@@ -1,0 +1,167 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { streamsOf } from '../../src/lib/events.js';
+import { type GviProcess, startGvi } from '../helpers/gvi.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { check } from './harness/checker.js';
+import type { Matcher } from './harness/links.js';
+import { run } from './harness/load.js';
+import { waitQuiet } from './harness/quiet.js';
+import { setStage, sized } from './harness/scenario.js';
+import { readSnapshot } from './harness/snapshot.js';
+import { makeStories } from './harness/stories.js';
+import type { World } from './harness/world.js';
+
+const test = suite("operators' commands while everything around them dies");
+
+const RATE_PER_S = sized(20, 40);
+const REPLAYED = sized(['enrich'], ['enrich', 'summarize', 'crm-sync']) as readonly (
+  | 'enrich'
+  | 'summarize'
+  | 'crm-sync'
+)[];
+const DONE_MS = 60_000;
+
+const stage = setStage(test, import.meta.url, { workers: 2 });
+
+stage.scenario('a forced replay: each entry runs once more, and the CRM is as it was', async (world) => {
+  const stories = makeStories(world.random.fork('replay'), { leads: 12 });
+  await run(world, stories.take(sized(80, 4_000)), { concurrency: 16 });
+  await check(world, { timeoutMs: sized(30_000, 300_000) });
+  const before = await readSnapshot(world);
+  const to = String(Math.max(...before.entries.map(({ at }) => at)));
+
+  for (const group of REPLAYED) {
+    const load = run(world, stories.take(RATE_PER_S * sized(3, 60)), { ratePerS: RATE_PER_S });
+    const range = ['replay', '--group', group, '--from', '0', '--to', to, '--force', '--yes'];
+    const killed = await runKilled(world, range, { name: 'replay', when: 'after' }, sized(1, world.random.int(1, 8)));
+    const [, replayId] = /This replay is (\S+?)\. /.exec(killed.stderr())!;
+    await world.random.pick(world.workers()).kill();
+    const resumed = untilDone(world, ['replay', '--resume', replayId!, '--yes']);
+    await restartRedis(world);
+    await resumed;
+    await load;
+    await check(world, { timeoutMs: sized(30_000, 300_000) });
+
+    const streams: readonly string[] = streamsOf(group);
+    const wanted = before.entries.filter(({ stream }) => streams.includes(stream)).map(({ key }) => key);
+    const { entries } = await readSnapshot(world);
+    const ran = entries.filter(({ type, replay }) => type === 'lead.synced' && replay === replayId);
+    assert.equal(ran.map(({ key }) => key).sort(), wanted.sort());
+  }
+});
+
+stage.scenario('a rebuild: what is live is what the streams say', async (world) => {
+  const stories = makeStories(world.random.fork('rebuild'), { leads: 12 });
+  const load = run(world, stories.take(RATE_PER_S * sized(5, 60)), { ratePerS: RATE_PER_S });
+  const steps = world.random.shuffle(['swap-projection', 'restore-chain']);
+  for (const name of steps.slice(0, sized(1, 2))) {
+    await runKilled(world, ['rebuild', '--yes'], { name, when: world.random.pick(['before', 'after']) });
+  }
+  const rebuilt = untilDone(world, ['rebuild', '--yes']);
+  await world.random.pick(world.workers()).kill();
+  await restartRedis(world);
+  await rebuilt;
+  await load;
+  await check(world);
+  const { projections, chains } = JSON.parse((await untilDone(world, ['rebuild', '--yes', '--json'])).stdout());
+  assert.equal(
+    projections.map(({ differed }: { differed: number }) => differed),
+    [0],
+  );
+  assert.is(chains.restored, 0);
+  await check(world);
+});
+
+stage.inOwnWorld(
+  'a trim beside a stopped group: what that group has still to do stays whole, the rest goes whole',
+  { workers: [{ groups: ['enrich', 'summarize', 'alert'] }, { groups: ['crm-sync'] }] },
+  async (world) => {
+    const done = makeStories(world.random.fork('done'), { leads: 8 }).take(sized(40, 2_000));
+    await run(world, done, { concurrency: 16 });
+    await check(world, { timeoutMs: sized(30_000, 300_000) });
+    const [, stopped] = world.workers();
+    await stopped!.terminate();
+    const waiting = makeStories(world.random.fork('waiting'), { leads: 8 }).take(sized(40, 2_000));
+    await run(world, waiting, { concurrency: 16 });
+    await waitQuiet(world, { except: ['crm-sync'], timeoutMs: sized(30_000, 300_000) });
+    const before = await readSnapshot(world);
+
+    await runKilled(world, ['trim', '--yes'], { name: 'trim', when: 'after' }, world.random.int(1, sized(40, 2_000)));
+    const trimmed = untilDone(world, ['trim', '--yes']);
+    await restartRedis(world);
+    await trimmed;
+
+    const keysWaiting = new Set(
+      before.webhooks.filter(({ fields }) => isOf(waiting, fields.data)).map(({ key }) => key),
+    );
+    const after = await readSnapshot(world);
+    const idsOf = ({ entries }: typeof before) =>
+      entries.filter(({ stream }) => stream !== 'events:operations').map(({ eventId }) => eventId);
+    const expected = before.entries.filter(({ key }) => keysWaiting.has(key));
+    assert.equal(idsOf(after), idsOf({ ...before, entries: expected }));
+
+    await stopped!.start();
+    await check(world, {
+      mayForget: ({ delivery }) => done.includes(delivery),
+      timeoutMs: sized(30_000, 300_000),
+    });
+  },
+);
+
+test.run();
+
+function isOf(deliveries: readonly { body: string }[], body: string | undefined): boolean {
+  return deliveries.some((delivery) => delivery.body === body);
+}
+
+/** With times so short that all is old in a second. */
+async function start(world: World, args: readonly string[]): Promise<GviProcess> {
+  const { redis } = await world.links.open('gvi');
+  return startGvi(args, {
+    ...{ REDIS_URL: `redis://127.0.0.1:${redis.port}`, KEY_PREFIX: world.keys.prefix },
+    ...{ RETENTION_DAYS: '0.00001', IDEMPOTENCY_TTL_DAYS: '0.00001' },
+  });
+}
+
+/** SIGKILLs the command when it has sent what fits for the nth time; where it could not begin it is run again. */
+async function runKilled(world: World, args: readonly string[], matcher: Matcher, nth = 1): Promise<GviProcess> {
+  let left = nth;
+  let command: GviProcess | undefined;
+  const disarm = world.links.onCommand({ ...matcher, owner: 'gvi' }, () => {
+    left -= 1;
+    if (left > 0) return undefined;
+    disarm();
+    world.faultLog.add('SIGKILL gvi', `${args[0]}, ${matcher.when} ${matcher.name} no. ${nth}`);
+    command!.child.kill('SIGKILL');
+    return 'cut';
+  });
+  const isKilled = async () => {
+    command = await start(world, args);
+    const code = await command.exited;
+    assert.is.not(code, 0, `${args[0]} was done before it could be killed`);
+    return code === null;
+  };
+  await waitFor(`${args[0]} to be killed`, isKilled, DONE_MS);
+  return command!;
+}
+
+/** As an operator would, who runs it again where it could not. */
+async function untilDone(world: World, args: readonly string[]): Promise<GviProcess> {
+  let last: GviProcess | undefined;
+  const isDone = async () => {
+    last = await start(world, args);
+    return (await last.exited) === 0;
+  };
+  await waitFor(`gvi ${args.join(' ')} to do it`, isDone, DONE_MS).catch((error) => {
+    throw new Error(`${error.message}\n${last?.stdout()}${last?.stderr()}`);
+  });
+  return last!;
+}
+
+async function restartRedis({ redis, faultLog }: World): Promise<void> {
+  const fault = faultLog.add('SIGKILL Redis', 'restarted at once');
+  redis.kill('SIGKILL');
+  await redis.restart();
+  fault.healedAt = Date.now();
+}
