@@ -6,6 +6,7 @@ import { UsageError } from '../src/lib/command-line.js';
 import { ConfigError, loadConfig } from '../src/lib/config.js';
 import { makeKeys } from '../src/lib/keys.js';
 import { connectRedis } from '../src/lib/redis.js';
+import { judgeRedisError } from '../src/lib/redis-errors.js';
 import { calendly } from './gvi/calendly.js';
 import type { Command } from './gvi/command.js';
 import { doctor } from './gvi/doctor.js';
@@ -36,6 +37,9 @@ const COMMANDS: readonly Command[] = [
   doctor,
 ];
 
+/** Why Redis can't be reached, by the code of the last try. */
+let redisFault = '';
+
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined || name === 'help' || name === '--help') {
@@ -46,6 +50,9 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === undefined) throw new UsageError(`There is no command ${name}.\n\n${help()}`);
   const config = loadConfig();
   const redis = connectRedis({ url: config.redisUrl, role: 'tool' });
+  redis.on('error', (error: NodeJS.ErrnoException) => {
+    redisFault = error.code ?? judgeRedisError(error)?.code ?? error.name;
+  });
   try {
     return await command.run(rest, {
       config,
@@ -76,9 +83,9 @@ main(process.argv.slice(2)).then(
   (error: unknown) => {
     const isForPeople = error instanceof ConfigError || error instanceof UsageError;
     const isRedisAway = error instanceof Error && error.name === 'MaxRetriesPerRequestError';
-    process.stderr.write(
-      `${isRedisAway ? 'Redis is not reachable.' : isForPeople ? error.message : String((error as Error).stack ?? error)}\n`,
-    );
+    const reason = redisFault === '' ? '' : ` (${redisFault})`;
+    const text = isForPeople ? error.message : String((error as Error).stack ?? error);
+    process.stderr.write(`${isRedisAway ? `Redis is not reachable${reason}.` : text}\n`);
     process.exitCode = error instanceof UsageError ? 2 : 1;
   },
 );
