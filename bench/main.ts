@@ -1,7 +1,8 @@
 /** The benchmarks: `npm run bench [-- name]`. They print figures and assert nothing. */
 import { benchCost } from './cost.js';
+import { benchReplay } from './replay.js';
 
-const BENCHES: Record<string, (args: readonly string[]) => Promise<void>> = { cost: benchCost };
+const BENCHES: Record<string, (args: readonly string[]) => Promise<void>> = { cost: benchCost, replay: benchReplay };
 
 const [name, ...args] = process.argv.slice(2);
 if (name !== undefined && !(name in BENCHES)) {
