@@ -136,6 +136,8 @@ const trackings: [string | undefined, string | undefined, string][] = [
   ['{{campaign.source}}', 'cpc', 'Calendly'],
   ['(not set)', undefined, 'Calendly'],
   ['google', '(none)', 'Google'],
+  ['__proto__', undefined, '__proto__'],
+  ['constructor', 'cpc', 'Constructor / cpc'],
 ];
 
 for (const [utm_source, utm_medium, want] of trackings) {

@@ -4,23 +4,24 @@ import type { CalendlyInviteeWebhook } from '../../lib/payloads/calendly.js';
 
 const SOURCE_MAX = 100;
 
-const WRITTEN: Record<string, string> = {
-  google: 'Google',
-  adwords: 'Google',
-  bing: 'Bing',
-  linkedin: 'LinkedIn',
-  facebook: 'Facebook',
-  fb: 'Facebook',
-  instagram: 'Instagram',
-  ig: 'Instagram',
-  youtube: 'YouTube',
-  tiktok: 'TikTok',
-  twitter: 'X',
-  x: 'X',
-  chatgpt: 'ChatGPT',
-  hubspot: 'HubSpot',
-  g2: 'G2',
-};
+/** A map, as the name looked for is anybody's text: `__proto__` is no source. */
+const WRITTEN = new Map([
+  ['google', 'Google'],
+  ['adwords', 'Google'],
+  ['bing', 'Bing'],
+  ['linkedin', 'LinkedIn'],
+  ['facebook', 'Facebook'],
+  ['fb', 'Facebook'],
+  ['instagram', 'Instagram'],
+  ['ig', 'Instagram'],
+  ['youtube', 'YouTube'],
+  ['tiktok', 'TikTok'],
+  ['twitter', 'X'],
+  ['x', 'X'],
+  ['chatgpt', 'ChatGPT'],
+  ['hubspot', 'HubSpot'],
+  ['g2', 'G2'],
+]);
 
 /** What a broken campaign link leaves: `{{campaign}}`, `(not set)`. */
 const EMPTY = /^(\(.*\)|\{.*\}|undefined|null|none|n\/a)$/i;
@@ -28,7 +29,7 @@ const EMPTY = /^(\(.*\)|\{.*\}|undefined|null|none|n\/a)$/i;
 export function leadSourceOf(tracking: CalendlyInviteeWebhook['payload']['tracking']): string {
   const source = campaignText(tracking?.utm_source);
   if (source === undefined) return 'Calendly';
-  const known = WRITTEN[source.toLowerCase().replace(/\.com$/, '')];
+  const known = WRITTEN.get(source.toLowerCase().replace(/\.com$/, ''));
   const name = known ?? source[0]!.toUpperCase() + source.slice(1);
   const medium = campaignText(tracking?.utm_medium);
   return clipLine(medium === undefined ? name : `${name} / ${medium.toLowerCase()}`, SOURCE_MAX);
