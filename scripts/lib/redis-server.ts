@@ -1,5 +1,6 @@
 /** A real redis-server as a child process: found on PATH, on a port of its own, ready when the promise resolves. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -29,15 +30,23 @@ export function findRedisServer(path = process.env.PATH ?? ''): string {
   throw new Error('Neither redis-server nor valkey-server is on PATH: ./scripts/dev and ./scripts/test install one');
 }
 
-/** A port of 127.0.0.1 that nobody listens on at this moment. */
-export function findFreePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** Below the ports that systems give to outgoing connections, Linux from 32768 on: so none of those can sit on it while its server is away. */
+const PORT_MIN = 15_000;
+const PORT_MAX = 32_000;
+
+/** A port of 127.0.0.1 that nobody uses at this moment, and that a server which is started again will find free. */
+export async function findFreePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(PORT_MIN, PORT_MAX);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
+    probe.once('error', () => resolve(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
 }
 

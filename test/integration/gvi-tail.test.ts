@@ -101,7 +101,7 @@ test('an unknown stream is wrong usage, a Redis that is away is said', async () 
   assert.match(unknown.stderr, 'events:readai');
   const away = await runGvi(['tail'], { REDIS_URL: 'redis://127.0.0.1:1' });
   assert.is(away.code, 1);
-  assert.is(away.stderr, 'Redis is not reachable.\n');
+  assert.is(away.stderr, 'Redis is not reachable (ECONNREFUSED).\n');
 });
 
 test.run();
