@@ -17,6 +17,7 @@ const REASONS: Record<KeepReason, string> = {
   replaying: 'stand in the range of a replay that is not at its end',
   unfolded: 'are not in the projections yet: is a worker running?',
   unknown: 'belong to no known event: run gvi rebuild',
+  unended: 'came to no end, though no group holds them: gvi replay runs them',
 };
 
 /** Drops old entries of events that are done. */

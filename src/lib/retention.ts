@@ -118,6 +118,9 @@ async function trimSlice(options: RetentionOptions, signal: AbortSignal): Promis
   const { dropped, kept, before, next } = report;
   if (next === undefined) await redis.del(keys.trimCursor());
   else await redis.set(keys.trimCursor(), JSON.stringify(next));
+  if (kept.unended !== undefined) {
+    log.warn({ entries: kept.unended, before }, 'old events that came to no end stay; gvi replay runs them');
+  }
   if (dropped > 0) {
     log.info({ dropped, kept, before }, 'trimmed');
     await recordOperation(options, { operation: 'trim', by: 'retention', count: dropped, details: { before } });

@@ -27,7 +27,8 @@ import { REMEMBERED_MS } from './unfinished-replays.js';
 /**
  * Why old entries stay: a part of their chain is `young`, or in a group `undelivered`, `pending` or `waiting`;
  * `open_failure`: it stands failed, and is kept as long again; `replaying`: a replay of its range is not at its end;
- * `unfolded`: a projection has not come to it; `unknown`: no progress tells of its chain (`rebuild` restores it).
+ * `unfolded`: a projection has not come to it; `unknown`: no progress tells of its chain (`rebuild` restores it);
+ * `unended`: no group holds it, yet it ended neither processed nor failed, as when a consumer was removed by hand.
  */
 export type KeepReason =
   | 'young'
@@ -37,7 +38,8 @@ export type KeepReason =
   | 'waiting'
   | 'replaying'
   | 'unfolded'
-  | 'unknown';
+  | 'unknown'
+  | 'unended';
 type Verdict = KeepReason | 'dropped' | 'gone';
 
 export type TrimCursor = { stream: StreamName; id: string };

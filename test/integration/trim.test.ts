@@ -101,6 +101,40 @@ test('an open failure keeps its chain as long again', async () => {
   assert.equal(await lengths(), {});
 });
 
+test('an event that came to no end stays, though no group holds it any more; once replayed and done it goes', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  const { redis, keys } = history;
+  const progress = keys.progress('calendly:invitee.created:a');
+  // As it is left when somebody removes a dead worker's consumer by hand, and its pending entries with it.
+  await redis.hdel(progress, 'state');
+  assert.equal((await trimIn(LATER)).kept, { unended: 3 });
+  await redis.hset(progress, 'state', 'processed');
+  assert.is((await trimIn(LATER)).dropped, 3);
+});
+
+test('the chain of a vanished entry is kept as long as its failure stands open', async () => {
+  const { redis, keys } = history;
+  const eventId = await history.book('a', 'stuck');
+  await waitFor('it to be parked', async () => (await history.statusOf(eventId)) === 'retrying');
+  await redis.xdel(keys.stream('events:calendly'), eventId.slice('calendly-'.length));
+  await redis.zadd(keys.parked('enrich'), 0, eventId);
+  await waitFor('the alert', async () => (await lengths())['events:alerted'] === 1);
+  await history.ended(await history.book('b'));
+  await history.projected();
+  // The enriched entry of `b` vanishes after it was done: what is left of its chain belongs to an open failure.
+  const enriched = await onlyIdIn('events:enriched');
+  await redis.hset(keys.progress(`lost:enriched-${enriched}`), 'id', `enriched-${enriched}`, 'state', 'lost');
+  assert.equal((await trimIn(LATER)).kept, { open_failure: 5 });
+  await trimIn(MUCH_LATER);
+  assert.equal(await lengths(), {});
+});
+
+async function onlyIdIn(stream: (typeof STREAMS)[number]): Promise<string> {
+  const [[id]] = (await history.redis.xrange(history.keys.stream(stream), '-', '+')) as [[string, string[]]];
+  return id;
+}
+
 test('what is not folded into the projections stays', async () => {
   await history.stop();
   history = await startHistory({ redisUrl: server.url, keyPrefix: '{unfolded}:', projections: [] });

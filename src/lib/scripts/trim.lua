@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Drops a whole chain with what is kept of it by key, or nothing: only when every entry of it is old, finished in every
--- group, in no unfinished replay, and folded. The revisions of a meeting count as one chain, as the first one's progress
+-- Drops a whole chain with what is kept of it by key, or nothing: only when it came to its end and every entry of it is
+-- old, finished in every group, in no unfinished replay, and folded. The revisions of a meeting count as one chain, as the first one's progress
 -- knows them all. `idem:*` of so old an event has expired by itself.
 --
 -- KEYS[1] progress of the chain
@@ -24,14 +24,21 @@ local function keys_of_unit()
   return unit
 end
 
-local unit, ids, is_open = keys_of_unit(), {}, false
+local unit, ids, is_open, is_unended = keys_of_unit(), {}, false, false
 for _, of in ipairs(unit) do
-  local progress = redis.call('HGETALL', progress_of(of))
+  local progress, state, current_try = redis.call('HGETALL', progress_of(of)), nil, nil
   for i = 1, #progress, 2 do
-    if split_event_id(progress[i]) then ids[progress[i]] = true end
-    if progress[i] == 'state' and (progress[i + 1] == 'failed' or progress[i + 1] == 'lost') then is_open = true end
-    if progress[i] == 'replayFailed' then is_open = true end
+    local name, value = progress[i], progress[i + 1]
+    if split_event_id(name) then
+      ids[name] = true
+      -- An entry of the chain vanished: what is left of it belongs to that failure.
+      if redis.call('HGET', progress_of('lost:' .. name), 'state') == 'lost' then is_open, state = true, 'lost' end
+    elseif name == 'state' then state = value
+    elseif name == 'id' then current_try = value
+    elseif name == 'replayFailed' then is_open = true end
   end
+  if state == 'failed' or state == 'lost' then is_open = true end
+  if not state and current_try and plan.readers[split_event_id(current_try)] then is_unended = true end
 end
 -- An entry without a key is known by its failure alone.
 local unreadable = string.match(key, '^lost:(%a+%-%d+%-%d+)$')
@@ -79,6 +86,8 @@ for event_id in pairs(ids) do
   local verdict = verdict_on(event_id)
   if verdict then return { verdict, 0 } end
 end
+-- No group holds it and yet it came to no end: somebody took it from its group, by hand.
+if is_unended then return { 'unended', 0 } end
 if ARGV[6] == '1' then return { 'dropped', 1 } end
 local dropped = 0
 for event_id in pairs(ids) do
