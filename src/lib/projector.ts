@@ -30,6 +30,8 @@ export type Projection<State = unknown> = {
 export type Projector = { stop: () => Promise<void> };
 
 const CHUNK = 500;
+/** So many states are changed by one save, unless one event alone changes more. */
+const STATES_MAX = 5_000;
 const IDLE_MS = 500;
 /** Between two chunks: time for those who do the work. */
 const BUSY_MS = 20;
@@ -103,28 +105,23 @@ export function makeProject({
   redis: RedisClient;
   keys: Keys;
 }): (projection: Projection, until?: ReadonlyMap<StreamName, string>) => Promise<number> {
-  const save = loadScript(redis, 'project');
+  const script = loadScript(redis, 'project');
 
   return async (projection, until) => {
-    const streams = streamsHeardBy(projection);
-    const positions = await readPositions(redis, keys, projection);
+    let positions = await readPositions(redis, keys, projection);
     const found = await readAfter(redis, keys, positions);
     const batch = until === undefined ? found : found.filter((entry) => isWithin(entry, until));
-    if (batch.length === 0) return 0;
-    const states = await foldInto(projection, batch);
-    const next = new Map(positions);
-    for (const { stream, id } of batch) next.set(stream, id);
-    const moves = streams.flatMap((stream) => [stream, positions.get(stream)!, next.get(stream)!]);
-    await save(
-      [keys.projector(projection.name), ...[...states.keys()].map((id) => keys.projection(projection.name, id))],
-      [streams.length, ...moves, ...[...states.values()].map((state) => JSON.stringify(state))],
-    );
+    for (const part of inParts(batch.map((entry) => hear(projection, entry)))) {
+      const next = new Map(positions);
+      for (const { stream, id } of part) next.set(stream, id);
+      if (!(await save(projection, await fold(projection, part), positions, next))) break;
+      positions = next;
+    }
     return batch.length;
   };
 
-  async function foldInto(projection: Projection, batch: readonly RawEntry[]): Promise<Map<string, unknown>> {
-    const events = batch.flatMap(decodeOrSkip).filter((event) => projection.on.includes(event.type));
-    const ids = [...new Set(events.flatMap((event) => projection.ids(event)))];
+  async function fold(projection: Projection, part: readonly Heard[]): Promise<Map<string, unknown>> {
+    const ids = [...new Set(part.flatMap((heard) => heard.ids))];
     const states = new Map<string, unknown>();
     if (ids.length === 0) return states;
     const saved = await redis.mget(ids.map((id) => keys.projection(projection.name, id)));
@@ -132,11 +129,52 @@ export function makeProject({
       const json = saved[index];
       if (typeof json === 'string') states.set(id, JSON.parse(json));
     });
-    for (const event of events) {
-      for (const id of projection.ids(event)) states.set(id, projection.evolve(states.get(id), event, id));
+    for (const { event, ids } of part) {
+      for (const id of ids) states.set(id, projection.evolve(states.get(id), event!, id));
     }
     return states;
   }
+
+  /** False where the projection is not at `positions` any more. */
+  async function save(
+    { name }: Projection,
+    states: ReadonlyMap<string, unknown>,
+    positions: ReadonlyMap<StreamName, string>,
+    next: ReadonlyMap<StreamName, string>,
+  ): Promise<boolean> {
+    const moves = [...positions].flatMap(([stream, from]) => [stream, from, next.get(stream)!]);
+    const answer = await script(
+      [keys.projector(name), ...[...states.keys()].map((id) => keys.projection(name, id))],
+      [positions.size, ...moves, ...[...states.values()].map((state) => JSON.stringify(state))],
+    );
+    return answer === 1;
+  }
+}
+
+/** An entry as the projection hears it: which states it changes, none where it does not concern it. */
+type Heard = { stream: StreamName; id: string; event: StoredEvent | undefined; ids: readonly string[] };
+
+function hear(projection: Projection, entry: RawEntry): Heard {
+  const { stream, id } = entry;
+  const [event] = decodeOrSkip(entry);
+  if (event === undefined || !projection.on.includes(event.type)) return { stream, id, event: undefined, ids: [] };
+  return { stream, id, event, ids: projection.ids(event) };
+}
+
+/** One meeting may concern hundreds of people: what is saved at once is bounded by the states, not by the entries. */
+function* inParts(batch: readonly Heard[]): Generator<Heard[]> {
+  let part: Heard[] = [];
+  let states = 0;
+  for (const heard of batch) {
+    if (part.length > 0 && states + heard.ids.length > STATES_MAX) {
+      yield part;
+      part = [];
+      states = 0;
+    }
+    part.push(heard);
+    states += heard.ids.length;
+  }
+  if (part.length > 0) yield part;
 }
 
 /** True when a step that folded so many entries has read the streams to their ends. */
@@ -175,8 +213,10 @@ async function readAfter(
   return entries.sort((a, b) => compareStreamIds(a.id, b.id));
 }
 
-/** An entry that fits nothing is a dead letter of its group already; a projection copes with what it reads. */
-/** None for an entry that nobody can read; throws `NotYetError` for one of a newer version. */
+/**
+ * None for an entry that nobody can read, which is a dead letter of its group already; throws `NotYetError` for one of a
+ * newer version.
+ */
 export function decodeOrSkip({ stream, id, fields }: RawEntry): StoredEvent[] {
   try {
     return [decodeEntry(stream, id, fields)];

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
 import { hashValue, type LeadState, writtenOf } from '../../src/lib/lead-state.js';
-import { makeProject, type Projection } from '../../src/lib/projector.js';
+import { makeProject, type Projection, readPositions } from '../../src/lib/projector.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { leads, makeReadLeads } from '../../src/projections/leads.js';
 import { startRedis } from '../helpers/redis-server.js';
@@ -53,6 +53,19 @@ const synced = (order: string, fields: Record<string, string>) =>
     notes: [],
     wrote: { [email]: { order, fields } },
   });
+
+const meetingWith = (n: number, people: number) => {
+  const attendees = Array.from({ length: people }, (_, p) => ({
+    ...{ name: 'K', email: `m${n}p${p}@brightwater.example`, side: 'external' },
+  }));
+  const data = { meetingId: `m${n}`, revision: 1, happenedAt: '2026-11-02T09:00:00Z', title: 'A call', attendees };
+  return [
+    ...['type', 'meeting.summarized', 'key', `k${n}`, 'at', 'now', 'v', '1', 'cause', 'readai-1-0'],
+    ...['data', JSON.stringify({ ...data, summary: 's' })],
+  ];
+};
+
+const lastSummarized = async () => (await redis.xrevrange('events:summarized', '+', '-', 'COUNT', 1))[0]![0];
 
 const projectAll = async () => {
   const project = makeProject({ redis, keys });
@@ -108,6 +121,21 @@ test('a step sent from an outdated position saves nothing', async () => {
   const project = makeProject({ redis, keys });
   await Promise.all([project(leads as Projection), project(leads as Projection)]);
   assert.is((await saved()).events?.length, 1);
+});
+
+test('a batch that changes thousands of states loses none of them', async () => {
+  const pipeline = redis.pipeline();
+  for (let n = 0; n < 500; n += 1) pipeline.xadd('events:summarized', '*', ...meetingWith(n, 12));
+  await pipeline.exec();
+  await projectAll();
+  assert.is((await redis.keys('lead:*')).length, 6_000);
+  assert.is((await readPositions(redis, keys, leads as Projection)).get('events:summarized'), await lastSummarized());
+});
+
+test('one event that changes thousands of states loses none of them', async () => {
+  await redis.xadd('events:summarized', '*', ...meetingWith(1, 9_000));
+  await projectAll();
+  assert.is((await redis.keys('lead:*')).length, 9_000);
 });
 
 test.run();
