@@ -58,6 +58,8 @@ type Held = { entry: Entry; fence: Fence; isFencedOff: boolean };
 type Ready = Prepared & { item: Held };
 
 const RETRY_MS = 100;
+/** However many slots there are: scripts take and keep all of it at once, and Lua hands over some thousand values at most. */
+const HELD_MAX = 4_000;
 
 export function makeDeliverer(options: DelivererOptions): Deliverer {
   const { consumer, parallelMax, store, settler, isolation, isFresh, log } = options;
@@ -75,7 +77,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
 
   return {
     room: () => ({
-      free: isClosed ? 0 : Math.max(0, (parallelMax - calls) * batchMax - queue.length),
+      free: isClosed ? 0 : Math.max(0, Math.min((parallelMax - calls) * batchMax - queue.length, HELD_MAX - held.size)),
       alone: !isClosed && isolation.isFree() && suspects.length === 0 ? 1 : 0,
     }),
 
