@@ -2,7 +2,7 @@
  * Takes webhooks into the streams: once each, whatever is sent twice or at once. All of it is decided in one script
  * (`scripts/append.lua`), which is safe to send again when its reply is lost.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { catalogue } from './events.js';
 import { makeKeys } from './keys.js';
 import type { RedisClient } from './redis.js';
@@ -44,8 +44,11 @@ export type AppendAnswer =
   | { status: 'duplicate'; eventId: string | null; idempotencyKey: string; changed?: true }
   | { status: 'quarantined'; eventId: string; idempotencyKey: string };
 
-/** Rejects with `StoreUnavailableError`, and never hangs. */
-export type Append = (webhook: WebhookEvent | RejectedWebhook) => Promise<AppendAnswer>;
+/**
+ * Rejects with `StoreUnavailableError`, and never hangs. Called again with the same `delivery` it makes no second entry, even
+ * where the event has failed meanwhile, for which another delivery is a new try.
+ */
+export type Append = (webhook: WebhookEvent | RejectedWebhook, delivery?: string) => Promise<AppendAnswer>;
 
 /** Redis did not take the webhook, or did not say so in time; sending it again is safe. */
 export class StoreUnavailableError extends Error {
@@ -71,7 +74,7 @@ export function makeAppend({ redis, keyPrefix, idempotencyTtlS, timeoutMs = TIME
 
   const guardsOf = (key: string) => [keys.idemSeen(key), keys.idemProcessed(key), keys.progress(key)];
 
-  function call(webhook: WebhookEvent | RejectedWebhook): Promise<unknown> {
+  function call(webhook: WebhookEvent | RejectedWebhook, delivery: string): Promise<unknown> {
     if (webhook.kind === 'rejected') {
       const { source, reason, body } = webhook;
       const key = rejectedKey(source, body);
@@ -85,7 +88,7 @@ export function makeAppend({ redis, keyPrefix, idempotencyTtlS, timeoutMs = TIME
     const { stream, version } = catalogue[type];
     const eventKeys = [keys.stream(stream), ...guardsOf(key)];
     const streamName = stream.slice('events:'.length);
-    const common = [idempotencyTtlS, streamName, type, key, version, data, contentHash];
+    const common = [idempotencyTtlS, streamName, type, key, version, data, contentHash, delivery];
     if (otherContent === 'revision') {
       const requestHash = requestId === undefined ? '' : shortHash(requestId);
       return run([...eventKeys, keys.requests(key)], ['revisions', ...common, requestHash]);
@@ -97,14 +100,19 @@ export function makeAppend({ redis, keyPrefix, idempotencyTtlS, timeoutMs = TIME
     );
   }
 
-  return async (webhook) => {
-    const reply = await withDeadline(call(webhook), timeoutMs);
+  return async (webhook, delivery = nameDelivery()) => {
+    const reply = await withDeadline(call(webhook, delivery), timeoutMs);
     const [status, eventId, idempotencyKey, changed] = reply as [string, string, string, string];
     if (status === 'duplicate') {
       return { status, eventId: eventId || null, idempotencyKey, ...(changed ? { changed: true } : {}) };
     }
     return { status: webhook.kind === 'rejected' ? 'quarantined' : 'accepted', eventId, idempotencyKey };
   };
+}
+
+/** Tells a delivery from others of the same event: 8 characters of base64url, as it stands in each entry. */
+export function nameDelivery(): string {
+  return randomBytes(6).toString('base64url');
 }
 
 /** 22 characters of base64url: the first 16 bytes of the SHA-256. Enough to tell contents apart, short enough to keep. */

@@ -66,11 +66,11 @@ test('each revision has guards of its own; the first keeps count', async () => {
 });
 
 test('the entry carries all that the count follows from, and no request id as it came', async () => {
-  await bench.append(reported('A', 'q1'));
-  await bench.append(reported('B'));
+  await bench.append(reported('A', 'q1'), 'one');
+  await bench.append(reported('B'), 'two');
   const [first, second] = (await bench.entriesOf('readai')).map(([, fields]) => fields.slice(10));
-  assert.equal(first, ['hash', shortHash('A'), 'request', shortHash('q1')]);
-  assert.equal(second, ['hash', shortHash('B')]);
+  assert.equal(first, ['hash', shortHash('A'), 'delivery', 'one', 'request', shortHash('q1')]);
+  assert.equal(second, ['hash', shortHash('B'), 'delivery', 'two']);
 });
 
 test('a revision that failed is tried again under its own key, also below a later one', async () => {
@@ -86,6 +86,26 @@ test('a revision that failed is tried again under its own key, also below a late
   assert.equal([second.status, second.idempotencyKey], ['accepted', revision(2)]);
   assert.is((await bench.progressOf(MEETING_KEY)).rev, '2');
   assert.is((await bench.append(reported('C', 'q5'))).idempotencyKey, revision(3));
+});
+
+test('a delivery makes one revision, also where it is sent again after that failed or a later one came', async () => {
+  const deliveries = [
+    { webhook: reported('A', 'q1'), name: 'one' },
+    { webhook: reported('B'), name: 'two' },
+    { webhook: reported('C', 'q3'), name: 'three' },
+  ];
+  for (const { webhook, name } of deliveries) await bench.append(webhook, name);
+  for (const [index, { webhook, name }] of deliveries.entries()) {
+    const key = revision(index + 1);
+    const eventId = await bench.seenOf(key);
+    await bench.fail(key);
+    const again = await bench.append(webhook, name);
+    assert.equal(again, { status: 'duplicate', eventId, idempotencyKey: key });
+    const redelivered = await bench.append(webhook, `${name} again`);
+    assert.equal([redelivered.status, redelivered.idempotencyKey], ['accepted', key]);
+    assert.is.not(redelivered.eventId, eventId);
+  }
+  assert.is((await bench.entriesOf('readai')).length, 6);
 });
 
 test('of many pushes of other content at once each content is one revision', async () => {

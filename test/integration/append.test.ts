@@ -34,14 +34,15 @@ for (const test of [events, rejected, trouble]) {
 
 events('a new event becomes one entry of flat fields, in their order, with its guards', async () => {
   const before = Date.now();
-  const answer = await bench.append(booked());
+  const answer = await bench.append(booked(), 'one');
   const [[id, fields] = ['', []]] = await bench.entriesOf('calendly');
   const eventId = `calendly-${id}`;
   assert.equal(answer, { status: 'accepted', eventId, idempotencyKey: BOOKING_KEY });
   const names = fields.filter((_, index) => index % 2 === 0);
-  assert.equal(names, ['type', 'key', 'at', 'v', 'data', 'hash']);
-  const [type, key, at, v, data, hash] = fields.filter((_, index) => index % 2 === 1);
-  assert.equal([type, key, v, hash], ['calendly.invitee.created', BOOKING_KEY, '1', shortHash('first')]);
+  assert.equal(names, ['type', 'key', 'at', 'v', 'data', 'hash', 'delivery']);
+  const [type, key, at, v, data, hash, delivery] = fields.filter((_, index) => index % 2 === 1);
+  assert.equal([type, key, v], ['calendly.invitee.created', BOOKING_KEY, '1']);
+  assert.equal([hash, delivery], [shortHash('first'), 'one']);
   assert.is(data, '{ "content":\t"first" }\n');
   assert.is(new Date(at!).toISOString(), at);
   assert.ok(Math.abs(Date.parse(at!) - Number(id.split('-')[0])) < 1_000);
@@ -176,6 +177,61 @@ events('other content after a failure is a new try', async () => {
   assert.is((await bench.append(booked('mended'))).status, 'accepted');
   assert.is((await bench.entriesOf('rejected')).length, 0);
   assert.is((await bench.progressOf(BOOKING_KEY)).hash, shortHash('first'));
+});
+
+events('a delivery makes one entry, also where it is sent again after its event has failed', async () => {
+  const first = await bench.append(booked(), 'one');
+  await bench.fail(BOOKING_KEY);
+  assert.equal(await bench.append(booked(), 'one'), {
+    status: 'duplicate',
+    eventId: first.eventId,
+    idempotencyKey: BOOKING_KEY,
+  });
+  assert.is((await bench.progressOf(BOOKING_KEY)).state, 'failed');
+  const second = await bench.append(booked(), 'two');
+  assert.is(second.status, 'accepted');
+  await bench.fail(BOOKING_KEY);
+  for (const delivery of ['one', 'two']) {
+    const again = await bench.append(booked(), delivery);
+    assert.equal([again.status, again.eventId], ['duplicate', second.eventId], delivery);
+  }
+  assert.is((await bench.append(booked(), 'three')).status, 'accepted');
+  assert.equal(
+    (await bench.entriesOf('calendly')).map((entry) => fieldsOf(entry).delivery),
+    ['one', 'two', 'three'],
+  );
+});
+
+events('each delivery that is given no name gets one of its own', async () => {
+  await bench.append(booked());
+  await bench.fail(BOOKING_KEY);
+  await bench.append(booked());
+  const names = (await bench.entriesOf('calendly')).map((entry) => fieldsOf(entry).delivery);
+  assert.is(new Set(names).size, 2);
+  for (const name of names) assert.match(name!, /^[\w-]{8}$/);
+});
+
+events('an entry from before deliveries had names is of none: after a failure each is a new try', async () => {
+  const first = await bench.append(booked(), 'one');
+  const [[id, fields] = ['', []]] = await bench.entriesOf('calendly');
+  const stream = `${PREFIX}events:calendly`;
+  await bench.redis.del(stream);
+  await bench.redis.xadd(stream, id, ...fields.slice(0, fields.indexOf('delivery')));
+  await bench.fail(BOOKING_KEY);
+  const second = await bench.append(booked(), 'one');
+  assert.is(second.status, 'accepted');
+  assert.is.not(second.eventId, first.eventId);
+});
+
+events('a mended body that is sent again while it is tried is not kept beside its own entry', async () => {
+  await bench.append(booked('first'), 'one');
+  await bench.fail(BOOKING_KEY);
+  await bench.append(booked('mended'), 'two');
+  const again = await bench.append(booked('mended'), 'two');
+  assert.equal([again.status, 'changed' in again], ['duplicate', false]);
+  assert.is((await bench.entriesOf('rejected')).length, 0);
+  assert.is((await bench.append(booked('mended'), 'three')).status, 'duplicate');
+  assert.is((await bench.entriesOf('rejected')).length, 1);
 });
 
 events('data is stored byte for byte', async () => {

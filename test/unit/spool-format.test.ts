@@ -1,4 +1,6 @@
 /** The bytes of the spool's files: what is written is read, and what is torn or damaged is never taken for a record. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -15,6 +17,8 @@ import {
 } from '../../src/ingest/spool/format.js';
 
 const test = suite('the format of the spool');
+
+const OLD_SEGMENT = join(import.meta.dirname, '..', 'fixtures', 'former-versions', 'spool-v1-without-delivery.spool');
 
 const booking: SpooledWebhook = {
   kind: 'event',
@@ -43,6 +47,7 @@ const broken: SpooledWebhook = {
 const record = (seq: number, webhook: SpooledWebhook = booking): SpoolRecord => ({
   seq,
   receivedAtMs: 1_763_900_000_000,
+  delivery: 'delivery',
   webhook,
 });
 const three = [record(1), record(2, report), record(3, broken)];
@@ -54,6 +59,16 @@ test('a webhook comes back as it went in, byte for byte', () => {
     const line = encodeRecord(original);
     assert.equal(readRecord(line, 0), { kind: 'record', record: original, end: line.length });
   }
+});
+
+test('a record of the version that gave deliveries no name gets a lasting one', () => {
+  const segment = readFileSync(OLD_SEGMENT);
+  const readings = [1, 2].map(() => readRecord(segment, SEGMENT_HEADER_BYTES));
+  assert.equal(readings[0], readings[1]);
+  const [reading] = readings;
+  assert.ok(reading?.kind === 'record');
+  assert.is(reading.record.seq, 1_763_900_000_000_000);
+  assert.is(reading.record.delivery, 'hd90h1g9a8');
 });
 
 test('cut off at any byte of the last record, the records before it are whole and the rest is none', () => {

@@ -41,11 +41,23 @@ export const DEFENCES: readonly Defence[] = [
     changes: [
       {
         file: 'src/lib/scripts/append.lua',
-        from: "if is_known and redis.call('HGET', entry.progress, 'state') ~= 'failed' then",
+        from: 'if is_known and (not has_failed or has_made_entry(entry, ARGV[9])) then',
         to: 'if false then',
       },
     ],
     tests: ['test/integration/append.test.ts'],
+  },
+  {
+    name: 'names of deliveries',
+    against: 'a delivery that is appended again after its event has failed',
+    changes: [
+      {
+        file: 'src/lib/scripts/append.lua',
+        from: '(not has_failed or has_made_entry(entry, ARGV[9]))',
+        to: '(not has_failed)',
+      },
+    ],
+    tests: ['test/integration/append.test.ts', 'test/integration/spool-repeats.test.ts'],
   },
   {
     name: 'cursor walk',

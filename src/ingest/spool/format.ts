@@ -18,6 +18,8 @@ export type SpoolRecord = {
   seq: number;
   /** When it was taken in, in milliseconds since the epoch. */
   receivedAtMs: number;
+  /** As the append was told, or will be: a repeat of it, also after a crash, makes no second entry. */
+  delivery: string;
   webhook: SpooledWebhook;
 };
 
@@ -55,9 +57,9 @@ export function readSegmentHeader(bytes: Buffer): { kind: 'segment'; position: n
   return { kind: 'segment', position: Math.max(SEGMENT_HEADER_BYTES, position) };
 }
 
-export function encodeRecord({ seq, receivedAtMs, webhook }: SpoolRecord): Buffer {
+export function encodeRecord({ webhook, ...about }: SpoolRecord): Buffer {
   const { body, fields } = splitWebhook(webhook);
-  const meta = Buffer.from(JSON.stringify({ seq, receivedAtMs, webhook: fields }));
+  const meta = Buffer.from(JSON.stringify({ ...about, webhook: fields }));
   const record = Buffer.allocUnsafe(RECORD_HEADER_BYTES + 4 + meta.length + body.length);
   RECORD_MARK.copy(record);
   record.writeUInt32BE(4 + meta.length + body.length, LENGTH_AT);
@@ -128,13 +130,18 @@ function splitWebhook(webhook: SpooledWebhook): { body: Buffer; fields: object }
   return { body: data, fields };
 }
 
-/** The checksum has shown that these bytes are the ones that were written, so their shape is known. */
+/**
+ * The checksum has shown that these bytes are the ones that were written, so their shape is known. Records were written
+ * without `delivery` once; their number is as lasting.
+ */
 function decodePayload(payload: Buffer): SpoolRecord {
   const metaEnd = 4 + payload.readUInt32BE(0);
-  const { seq, receivedAtMs, webhook } = JSON.parse(payload.toString('utf8', 4, metaEnd)) as SpoolRecord;
+  const meta: Omit<SpoolRecord, 'delivery'> & { delivery?: string } = JSON.parse(payload.toString('utf8', 4, metaEnd));
+  const { webhook, ...rest } = meta;
+  const about = { ...rest, delivery: rest.delivery ?? rest.seq.toString(36) };
   const body = Buffer.from(payload.subarray(metaEnd));
-  if (webhook.kind === 'rejected') return { seq, receivedAtMs, webhook: { ...webhook, body } };
-  return { seq, receivedAtMs, webhook: { ...webhook, requestId: webhook.requestId, data: body } };
+  if (webhook.kind === 'rejected') return { ...about, webhook: { ...webhook, body } };
+  return { ...about, webhook: { ...webhook, requestId: webhook.requestId, data: body } };
 }
 
 function checksumOfRecord(record: Buffer): Buffer {

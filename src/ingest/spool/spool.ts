@@ -1,11 +1,11 @@
 /**
  * Takes webhooks in while Redis is away: to disk, and from there to Redis once it is back, in order. While there is
- * anything on disk, what arrives goes there too, as it would overtake the rest otherwise. A crash between an append and its
- * removal repeats the append, which then answers that the webhook is known.
+ * anything on disk, what arrives goes there too, as it would overtake the rest otherwise. An append whose answer was late, and
+ * one that a crash keeps from being taken out, is repeated under the same name of its delivery, and so makes no second entry.
  */
 import { open } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { type Append, type AppendAnswer, keyOf, StoreUnavailableError } from '../../lib/append.js';
+import { type Append, type AppendAnswer, keyOf, nameDelivery, StoreUnavailableError } from '../../lib/append.js';
 import { prepareDirectory } from './directory.js';
 import { spoolIdOf, startDrain } from './drain.js';
 import type { SpooledWebhook } from './format.js';
@@ -89,18 +89,19 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   }
 
   async function takeIn(webhook: SpooledWebhook): Promise<AppendAnswer | SpooledAnswer> {
+    const delivery = nameDelivery();
     if (isDraining()) await hold();
     if (isNearlyEmpty()) await hold();
     if (store.isEmpty()) {
       try {
-        return await append(webhook);
+        return await append(webhook, delivery);
       } catch (error) {
         if (!isAway(error)) throw error;
         drain.noteOutage();
       }
     }
     try {
-      const seq = await store.put(webhook);
+      const seq = await store.put(webhook, delivery);
       return { status: 'spooled', spoolId: spoolIdOf(seq), idempotencyKey: keyOf(webhook) };
     } catch (cause) {
       throw new StoreUnavailableError('Neither Redis nor the spool took the webhook', { cause });

@@ -30,7 +30,7 @@ export type StoreFigures = {
 
 export type SpoolStore = {
   /** Answers the record's number once it is on disk. Throws `SpoolRefusedError`, within `deadlineMs`. */
-  put: (webhook: SpooledWebhook) => Promise<number>;
+  put: (webhook: SpooledWebhook, delivery: string) => Promise<number>;
   /** Nothing on disk, nor on its way there. */
   isEmpty: () => boolean;
   /** The record at the front, or undefined. */
@@ -82,9 +82,9 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   const bytesOnDisk = () => segments.reduce((sum, { end }) => sum + end, shelf.bytes);
   const countRecords = () => segments.reduce((sum, { records }) => sum + records, 0);
 
-  function put(webhook: SpooledWebhook): Promise<number> {
+  function put(webhook: SpooledWebhook, delivery: string): Promise<number> {
     const seq = nextSeq;
-    const bytes = encodeRecord({ seq, receivedAtMs: Date.now(), webhook });
+    const bytes = encodeRecord({ seq, receivedAtMs: Date.now(), delivery, webhook });
     if (bytesOnDisk() + queuedBytes + batchBytes + bytes.length > bytesMax) {
       refusedForSpace = true;
       return Promise.reject(new SpoolRefusedError('the spool is full'));

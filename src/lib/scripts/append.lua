@@ -6,10 +6,11 @@
 -- ARGV  1 mode  2 lifetime of idem:seen in seconds  3 what event ids of the stream begin with  4 type  5 key  6 version
 --       7 data  8 content hash ('' for none)
 -- mode 'once':      a body kept for a fix.           ARGV 9 source  10 reason
--- mode 'unchanged': other content is kept for a fix. ARGV 9 source  10 key of the kept body  11 version of its type
---                   KEYS 5 rejected stream  6 its idem:seen  7 its progress
--- mode 'revisions': other content is a new revision. ARGV 9 hash of the request id ('' for none)
+-- mode 'unchanged': other content is kept for a fix. ARGV 9 delivery  10 source  11 key of the kept body
+--                   12 version of its type            KEYS 5 rejected stream  6 its idem:seen  7 its progress
+-- mode 'revisions': other content is a new revision. ARGV 9 delivery  10 hash of the request id ('' for none)
 --                   KEYS 5 request ids of duplicates
+-- A delivery makes one entry, however often it is sent: its name stands in that. Another one of a failed event is a new try.
 -- Answers {'accepted' | 'duplicate', event id of the current try or '', key, 'changed' or ''}.
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
 
@@ -59,36 +60,48 @@ local function remember_duplicate(revision, request)
   redis.call('EXPIRE', KEYS[5], lifetime)
 end
 
+-- Whether a try of the event is this very delivery's. Its entries are asked, so that nothing more is kept of each event; it
+-- is seldom asked.
+local function has_made_entry(entry, delivery)
+  for _, event_id in ipairs(redis.call('HKEYS', entry.progress)) do
+    local stream, id = split_event_id(event_id)
+    local try = stream == 'events:' .. entry.stream_name and redis.call('XRANGE', entry.stream, id, id)[1]
+    if try and field(try[2], 'delivery') == delivery then return true end
+  end
+  return false
+end
+
 -- Other content under a known key, kept once for each body.
 local function keep_changed(entry)
   local first = redis.call('HGET', entry.progress, 'hash')
-  if not first or first == hash then return '' end
+  if not first or first == hash or has_made_entry(entry, ARGV[9]) then return '' end
   local kept = { stream = KEYS[5], seen = KEYS[6], progress = KEYS[7], stream_name = 'rejected',
-    type = 'webhook.rejected', key = ARGV[10], version = ARGV[11] }
-  if not current_try(kept) then reject(kept, ARGV[9], 'changed') end
+    type = 'webhook.rejected', key = ARGV[11], version = ARGV[12] }
+  if not current_try(kept) then reject(kept, ARGV[10], 'changed') end
   return 'changed'
 end
 
-local revision = mode == 'revisions' and find_revision(ARGV[9]) or 1
+local revision = mode == 'revisions' and find_revision(ARGV[10]) or 1
 local suffix = revision > 1 and ':r' .. revision or ''
 local entry = { stream = KEYS[1], seen = KEYS[2] .. suffix, progress = KEYS[4] .. suffix, stream_name = ARGV[3],
   type = ARGV[4], key = ARGV[5] .. suffix, version = ARGV[6] }
 
 local event_id = current_try(entry)
 local is_known = event_id or redis.call('EXISTS', KEYS[3] .. suffix) == 1
-if is_known and redis.call('HGET', entry.progress, 'state') ~= 'failed' then
-  if mode == 'revisions' then remember_duplicate(revision, ARGV[9]) end
+local has_failed = redis.call('HGET', entry.progress, 'state') == 'failed'
+if is_known and (not has_failed or has_made_entry(entry, ARGV[9])) then
+  if mode == 'revisions' then remember_duplicate(revision, ARGV[10]) end
   return { 'duplicate', event_id or '', entry.key, mode == 'unchanged' and keep_changed(entry) or '' }
 end
 
 if mode == 'once' then return { 'accepted', reject(entry, ARGV[9], ARGV[10]), entry.key, '' } end
 
-if mode == 'revisions' and ARGV[9] ~= '' then
-  event_id = append(entry, 'hash', hash, 'request', ARGV[9])
+if mode == 'revisions' and ARGV[10] ~= '' then
+  event_id = append(entry, 'hash', hash, 'delivery', ARGV[9], 'request', ARGV[10])
 else
-  event_id = append(entry, 'hash', hash)
+  event_id = append(entry, 'hash', hash, 'delivery', ARGV[9])
 end
 redis.call('HSETNX', entry.progress, 'hash', hash)
 redis.call('HDEL', entry.progress, 'state')
-if mode == 'revisions' then remember_revision(revision, ARGV[9]) end
+if mode == 'revisions' then remember_revision(revision, ARGV[10]) end
 return { 'accepted', event_id, entry.key, '' }
