@@ -28,6 +28,12 @@ export function compareStreamIds(a: string, b: string): number {
   return aSequence === bSequence ? 0 : aSequence < bSequence ? -1 : 1;
 }
 
+/** By the ids in their streams, and those of one id by the names of the streams: one order for all. */
+export function compareEventIds(a: string, b: string): number {
+  const [aId, bId] = [a, b].map((eventId) => eventId.slice(eventId.indexOf('-') + 1));
+  return compareStreamIds(aId!, bId!) || (a < b ? -1 : a > b ? 1 : 0);
+}
+
 /** The time part of a stream id, in milliseconds since 1970. */
 export function streamIdTime(id: string): number {
   return Number(splitId(id)[0]);

@@ -4,10 +4,12 @@
  * one at a time by a lease.
  *
  * A projection is one file: what it hears, which states an event changes, and a pure fold. Entries of one stream come in
- * order; between streams the fold must not depend on the order.
+ * order; between streams the fold must not depend on the order. A state is saved as canonical JSON: equal states are equal
+ * bytes, whichever way they were folded.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { toCanonicalJson } from './canonical-json.js';
 import { decodeEntry } from './codec.js';
 import { NotYetError, TerminalError } from './errors.js';
 import { compareStreamIds, type StreamName } from './event-id.js';
@@ -145,7 +147,7 @@ export function makeProject({
     const moves = [...positions].flatMap(([stream, from]) => [stream, from, next.get(stream)!]);
     const answer = await script(
       [keys.projector(name), ...[...states.keys()].map((id) => keys.projection(name, id))],
-      [positions.size, ...moves, ...[...states.values()].map((state) => JSON.stringify(state))],
+      [positions.size, ...moves, ...[...states.values()].map(toCanonicalJson)],
     );
     return answer === 1;
   }

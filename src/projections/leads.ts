@@ -4,7 +4,7 @@
  */
 import { normalizeEmail } from '../lib/email-address.js';
 import { NotYetError } from '../lib/errors.js';
-import type { StreamName } from '../lib/event-id.js';
+import { compareEventIds, type StreamName } from '../lib/event-id.js';
 import type { LeadSynced, StoredEvent } from '../lib/events.js';
 import type { Keys } from '../lib/keys.js';
 import { addLeadId, addNote, addWhole, addWrote, type LeadState, mergeStates } from '../lib/lead-state.js';
@@ -91,10 +91,11 @@ function externalEmails(attendees: readonly { email?: string | undefined; side: 
   );
 }
 
-/** Sorted by id, so that the order in which streams are read makes no difference. */
-function addEvent(events: readonly string[], eventId: string): string[] {
-  const key = (id: string) => id.slice(id.indexOf('-') + 1).padStart(24, '0');
-  return [...new Set([...events, eventId])].sort((a, b) => (key(a) < key(b) ? -1 : 1)).slice(-EVENTS_MAX);
+/** In its place, so that the order in which streams are read makes no difference. */
+function addEvent(events: string[], eventId: string): string[] {
+  if (events.includes(eventId)) return events;
+  const before = events.findLastIndex((known) => compareEventIds(known, eventId) < 0);
+  return events.toSpliced(before + 1, 0, eventId).slice(-EVENTS_MAX);
 }
 
 function concerns(synced: LeadSynced, email: string): boolean {

@@ -8,7 +8,7 @@ import type { Behaviour, History } from './history.js';
 import { waitFor } from './wait-for.js';
 
 /** A linear congruential generator: the same history for the same seed. */
-function makeRandom(seed: number): (below: number) => number {
+export function makeRandom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;

@@ -5,6 +5,7 @@ import { hashValue, type LeadState, writtenOf } from '../../src/lib/lead-state.j
 import { makeProject, type Projection, readPositions } from '../../src/lib/projector.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { leads, makeReadLeads } from '../../src/projections/leads.js';
+import { makeRandom } from '../helpers/random-history.js';
 import { startRedis } from '../helpers/redis-server.js';
 
 const test = suite('the projection of the leads');
@@ -54,16 +55,31 @@ const synced = (order: string, fields: Record<string, string>) =>
     wrote: { [email]: { order, fields } },
   });
 
-const meetingWith = (n: number, people: number) => {
-  const attendees = Array.from({ length: people }, (_, p) => ({
-    ...{ name: 'K', email: `m${n}p${p}@brightwater.example`, side: 'external' },
-  }));
-  const data = { meetingId: `m${n}`, revision: 1, happenedAt: '2026-11-02T09:00:00Z', title: 'A call', attendees };
-  return [
-    ...['type', 'meeting.summarized', 'key', `k${n}`, 'at', 'now', 'v', '1', 'cause', 'readai-1-0'],
-    ...['data', JSON.stringify({ ...data, summary: 's' })],
-  ];
+const entryFields = (type: string, data: unknown) => [
+  ...['type', type, 'key', 'k', 'at', 'now', 'v', '1', 'cause', 'calendly-1-0'],
+  ...['data', JSON.stringify(data)],
+];
+
+const enrichedFields = (person: string) =>
+  entryFields('lead.enriched', { kind: 'booked', happenedAt: '2026-11-02T09:00:00Z', email: person, facts: {} });
+
+const syncedFields = (person: string, n: number) =>
+  entryFields('lead.synced', {
+    ...{ outcome: 'written', leads: [{ email: person, leadId: `${n}`, action: 'update' }], notes: [] },
+    wrote: { [person]: { order: `o${n % 7}`, fields: { Company: `2${hashValue(n)}`, Phone: `1${hashValue(n)}` } } },
+  });
+
+const meetingFields = (meetingId: string, people: readonly string[]) => {
+  const attendees = people.map((person) => ({ name: 'K', email: person, side: 'external' }));
+  const data = { meetingId, revision: 1, happenedAt: '2026-11-02T09:00:00Z', title: 'A call', attendees, summary: 's' };
+  return entryFields('meeting.summarized', data);
 };
+
+const meetingWith = (n: number, people: number) =>
+  meetingFields(
+    `m${n}`,
+    Array.from({ length: people }, (_, p) => `m${n}p${p}@brightwater.example`),
+  );
 
 const lastSummarized = async () => (await redis.xrevrange('events:summarized', '+', '-', 'COUNT', 1))[0]![0];
 
@@ -121,6 +137,47 @@ test('a step sent from an outdated position saves nothing', async () => {
   const project = makeProject({ redis, keys });
   await Promise.all([project(leads as Projection), project(leads as Projection)]);
   assert.is((await saved()).events?.length, 1);
+});
+
+test('events of one id in two streams come out the same, whichever is folded first', async () => {
+  const dumps: (string | null)[] = [];
+  const one = ['events:enriched', '7-0', ...enrichedFields(email)] as const;
+  const other = ['events:summarized', '7-0', ...meetingFields('m1', [email])] as const;
+  for (const order of [
+    [one, other],
+    [other, one],
+  ]) {
+    await redis.flushall();
+    for (const [stream, ...entry] of order) {
+      await redis.xadd(stream, ...entry);
+      await projectAll();
+    }
+    dumps.push(await redis.get(`lead:${email}`));
+  }
+  assert.is(dumps[1], dumps[0]);
+  assert.equal(JSON.parse(dumps[0]!).events, ['enriched-7-0', 'summarized-7-0']);
+});
+
+test('live or all at once, what long streams are folded to is the same, byte for byte', async () => {
+  const random = makeRandom(5);
+  const emails = Array.from({ length: 12 }, (_, n) => `p${n}@brightwater.example`);
+  for (let n = 1; n <= 2_500; n += 1) {
+    // People come one by one, and what is read of one stream in a step is much older than what is read of another.
+    const person = emails[random(1 + Math.floor(n / 210))]!;
+    const kind = random(n < 1_200 ? 6 : 20);
+    if (kind < 3) await redis.xadd('events:enriched', `${n}-0`, ...enrichedFields(person));
+    else if (kind < 6) await redis.xadd('events:summarized', `${n}-0`, ...meetingFields(`m${n}`, [person, emails[0]!]));
+    else await redis.xadd('events:synced', `${n}-0`, ...syncedFields(person, n));
+    if (random(25) === 0) await projectAll();
+  }
+  await projectAll();
+  for (const stream of ['events:enriched', 'events:summarized', 'events:synced']) {
+    assert.ok((await redis.xlen(stream)) > 500, stream);
+  }
+  const live = await redis.mget(emails.map((person) => `lead:${person}`));
+  await redis.del('projector:lead', ...emails.map((person) => `lead:${person}`));
+  await projectAll();
+  assert.equal(await redis.mget(emails.map((person) => `lead:${person}`)), live);
 });
 
 test('a batch that changes thousands of states loses none of them', async () => {
