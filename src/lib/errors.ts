@@ -21,17 +21,24 @@ type ErrorDetails = {
   code: string;
 };
 
+type RefusalDetails = ErrorDetails & {
+  /** Whose answer it is: who refuses one request is up. Absent where the fault was found here. */
+  provider?: Provider;
+};
+
 /** This event may go through later: its own attempt is spent. */
 export class RetryableError extends Error {
   override readonly name = 'RetryableError';
   readonly code: string;
+  readonly provider: Provider | undefined;
   /** What the provider asked us to wait, in milliseconds, when it said so. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(message: string, { code, cause, retryAfterMs }: ErrorDetails & { retryAfterMs?: number | undefined }) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.code = code;
-    this.retryAfterMs = retryAfterMs;
+  constructor(message: string, details: RefusalDetails & { retryAfterMs?: number | undefined }) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = details.code;
+    this.provider = details.provider;
+    this.retryAfterMs = details.retryAfterMs;
   }
 }
 
@@ -70,10 +77,12 @@ export class OutageError extends Error {
 export class TerminalError extends Error {
   override readonly name = 'TerminalError';
   readonly code: string;
+  readonly provider: Provider | undefined;
 
-  constructor(message: string, { code, cause }: ErrorDetails) {
+  constructor(message: string, { code, cause, provider }: RefusalDetails) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
+    this.provider = provider;
   }
 }
 

@@ -1,9 +1,13 @@
+import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
 import { defineConsumer } from '../../src/lib/consumer.js';
-import { NotYetError, OutageError } from '../../src/lib/errors.js';
+import { NotYetError, OutageError, TerminalError } from '../../src/lib/errors.js';
+import { makeKeys } from '../../src/lib/keys.js';
 import { readOverview } from '../../src/lib/overview.js';
+import type { RedisClient } from '../../src/lib/redis.js';
+import { makeProviderHealth } from '../../src/lib/runtime/provider-health.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking, readStream, startTestWorker, type TestWorker } from '../helpers/worker.js';
@@ -30,14 +34,15 @@ test.after(async () => {
 });
 
 /** Bookings need the model, cancellations don't. */
-const enrichThrough = (gemini: { call: () => void }) =>
+type Model = { call: (key: string) => void | Promise<void> };
+const enrichThrough = (gemini: Model) =>
   defineConsumer({
     name: 'enrich',
     on: ['calendly.invitee.created', 'calendly.invitee.canceled'],
     emits: ['lead.enriched'],
     needs: ({ type }) => (type === 'calendly.invitee.created' ? ['gemini'] : []),
     async handle(event) {
-      if (event.type === 'calendly.invitee.created') gemini.call();
+      if (event.type === 'calendly.invitee.created') await gemini.call(event.key);
       return [
         {
           type: 'lead.enriched' as const,
@@ -47,7 +52,7 @@ const enrichThrough = (gemini: { call: () => void }) =>
     },
   });
 
-async function start(gemini: { call: () => void }, env: Record<string, string> = {}): Promise<TestWorker> {
+async function start(gemini: Model, env: Record<string, string> = {}): Promise<TestWorker> {
   const worker = await startTestWorker({ redisUrl: redis.url, keyPrefix, consumers: [enrichThrough(gemini)], env });
   workers.push(worker);
   return worker;
@@ -60,9 +65,30 @@ const cancel = (worker: TestWorker, id: string) =>
     ...{ type: 'calendly.invitee.canceled', key: `calendly:invitee.canceled:${id}` },
     body: { ...booking(id), event: 'invitee.canceled' },
   });
-const down = (kind: 'outage' | 'configuration' = 'outage') =>
-  new OutageError('Gemini answered 503', { code: 'gemini_503', provider: 'gemini', kind });
+const down = (kind: 'outage' | 'configuration' = 'outage', retryAfterMs?: number) =>
+  new OutageError('Gemini answered 503', { code: 'gemini_503', provider: 'gemini', kind, retryAfterMs });
 const health = (worker: TestWorker) => readStream(worker, 'events:health');
+const told = async (worker: TestWorker) => (await health(worker)).map(({ fields }) => fields.type);
+const failures = (worker: TestWorker) => readStream(worker, 'events:failed');
+const pauseOf = (worker: TestWorker) => worker.keys.pause('gemini');
+const probeAt = async (worker: TestWorker) => Number(await worker.redis.hget(pauseOf(worker), 'probeAt'));
+const toWait = (worker: TestWorker, count: number) =>
+  waitFor(
+    `${count} to wait`,
+    async () => (await worker.redis.zcard(worker.keys.waiting('enrich', 'gemini'))) === count,
+  );
+
+/** The first call fails at once, the others hang until they are told how they end. */
+function hangingModel() {
+  const hanging: { succeed: () => void; fail: (error: Error) => void }[] = [];
+  let calls = 0;
+  const call = () => {
+    calls += 1;
+    if (calls === 1) throw down();
+    return new Promise<void>((succeed, fail) => hanging.push({ succeed, fail }));
+  };
+  return { hanging, call };
+}
 
 test('one event alone in the night pauses the provider, for all workers, and it is done after the return', async () => {
   const gemini = { isDown: true, calls: 0, call: () => {} };
@@ -152,7 +178,7 @@ test('an event that fails while others succeed spends its own attempts and fails
   await waitFor('every good one', async () => (await readStream(worker, 'events:enriched')).length === good);
 });
 
-test('a configuration error pauses at once and says so', async () => {
+test('a configuration error pauses at once and says so, and its end is noticed soon', async () => {
   const worker = await start({
     call: () => {
       throw down('configuration');
@@ -164,7 +190,75 @@ test('a configuration error pauses at once and says so', async () => {
     return found.length === 1 && found;
   });
   assert.is(paused!.data.kind, 'configuration');
+  const probeMs = Number(await worker.redis.hget(pauseOf(worker), 'probeMs'));
+  assert.ok(probeMs <= 10_000, `it is noticed only after ${probeMs} ms that it was mended`);
 });
+
+test('a probe that hangs keeps no other from beginning, and ends the pause whenever it succeeds', async () => {
+  const gemini = hangingModel();
+  const worker = await start(gemini);
+  await book(worker, 'a');
+  await waitFor('the pause', async () => (await health(worker)).length === 1);
+  for (const id of ['b', 'c']) await book(worker, id);
+  await waitFor('three at once', () => gemini.hanging.length === 3);
+  gemini.hanging[0]!.succeed();
+  await waitFor('the end of the pause', async () => (await health(worker)).length === 2);
+  for (const { succeed } of gemini.hanging) succeed();
+});
+
+test('a probe that hangs and fails puts off the next only where the provider asks for it', async () => {
+  const gemini = hangingModel();
+  const worker = await start(gemini);
+  await book(worker, 'a');
+  await waitFor('the probe', () => gemini.hanging.length === 1);
+  const due = (await probeAt(worker)) + 30_000;
+  await worker.redis.hset(pauseOf(worker), 'probeAt', due);
+  gemini.hanging[0]!.fail(down());
+  await toWait(worker, 1);
+  assert.is(await probeAt(worker), due);
+  await worker.redis.hset(pauseOf(worker), 'probeAt', 0);
+  await waitFor('the next probe', () => gemini.hanging.length === 2);
+  gemini.hanging[1]!.fail(down('outage', 60_000));
+  await toWait(worker, 1);
+  assert.ok((await probeAt(worker)) > due, 'the wait that the provider names is kept');
+});
+
+test('the next outage is probed as soon as the last one was at first, whichever worker has ended that', async () => {
+  const client = redis.connect() as unknown as RedisClient;
+  const keys = makeKeys(keyPrefix);
+  const make = () => makeProviderHealth({ redis: client, keys, probeBaseMs: 100, log: pino({ level: 'silent' }) });
+  const [one, other] = [make(), make()];
+  const pause = (isProbe: boolean) =>
+    one.pause({ provider: 'gemini', kind: 'outage', reason: 'x', retryAfterMs: undefined, isProbe });
+  const probeMs = async () => Number(await client.hget(keys.pause('gemini'), 'probeMs'));
+  await pause(false);
+  for (let probes = 0; probes < 3; probes += 1) await pause(true);
+  assert.ok((await probeMs()) > 300, 'the longer it lasts, the fewer probes');
+  await other.refresh(0);
+  await other.succeeded('gemini', { now: Date.now(), isProbe: true });
+  await one.refresh(0);
+  await pause(false);
+  assert.is(await probeMs(), 100);
+});
+
+for (const provider of ['gemini', undefined] as const) {
+  test(`a probe that fails for good ${provider ? 'by the answer of the provider ends' : 'by a fault of ours does not end'} the pause`, async () => {
+    const outcomes: Error[] = [down(), new TerminalError('no', { code: 'no', ...(provider && { provider }) })];
+    const worker = await start({
+      call: () => {
+        const error = outcomes.shift();
+        if (error !== undefined) throw error;
+      },
+    });
+    await book(worker, 'a');
+    await waitFor('the failure', async () => (await failures(worker)).length === 1);
+    assert.equal(await told(worker), ['provider.paused', ...(provider ? ['provider.resumed'] : [])]);
+    // Nothing waits that could be let through as a probe: the next event that comes is.
+    await book(worker, 'b');
+    await waitFor('the next event', async () => (await readStream(worker, 'events:enriched')).length === 1);
+    assert.equal(await told(worker), ['provider.paused', 'provider.resumed']);
+  });
+}
 
 test('an event is given up on after OUTAGE_GIVE_UP_HOURS', async () => {
   const worker = await start(

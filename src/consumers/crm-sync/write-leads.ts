@@ -97,8 +97,8 @@ function takeAnswer(result: LeadResult, answer: RecordResult | undefined, { log 
   const isConvertedNow = answer?.code === 'CONVERTED_RECORD';
   result.error =
     answer === undefined || answer.retryable || isConvertedNow
-      ? new RetryableError(what, { code })
-      : new TerminalError(what, { code });
+      ? new RetryableError(what, answer === undefined ? { code } : { code, provider: 'zoho' })
+      : new TerminalError(what, { code, provider: 'zoho' });
 }
 
 /** The field at fault, where the lead may go without it. */

@@ -206,6 +206,6 @@ function takeAnswer(note: LeadNote, answer: RecordResult | undefined): void {
   const isParentGone = answer?.field === 'Parent_Id';
   note.error =
     answer === undefined || answer.retryable || isParentGone
-      ? new RetryableError(what, { code })
-      : new TerminalError(what, { code });
+      ? new RetryableError(what, answer === undefined ? { code } : { code, provider: 'zoho' })
+      : new TerminalError(what, { code, provider: 'zoho' });
 }

@@ -21,8 +21,8 @@ export type ProviderHealth = {
     retryAfterMs: number | undefined;
     isProbe: boolean;
   }) => Promise<void>;
-  /** Tells that a call succeeded: ends a pause, and proves to other events that the provider is up. */
-  succeeded: (provider: Provider, now: number) => Promise<void>;
+  /** Tells that a call succeeded, a probe or another: ends a pause, and proves to other events that the provider is up. */
+  succeeded: (provider: Provider, call: { now: number; isProbe: boolean }) => Promise<void>;
   /** When any worker's call last succeeded, Redis time in ms; 0 for never. */
   lastSuccessAt: (provider: Provider) => Promise<number>;
 };
@@ -30,10 +30,10 @@ export type ProviderHealth = {
 const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 /** A success is told to the other workers at most this often. */
 const TELL_MS = 500;
-/** An outage is over for us at most 15 s after it is over for the provider. */
+/** An outage is over for us at most 15 s after it is over for the provider, and so is a mended fault of the settings. */
 const PROBE_MS_MAX = 10_000;
-/** A dead refresh token must not be tried more than ten times in ten minutes. */
-const CONFIGURATION_PROBE_MS = 75_000;
+/** What the provider asks for, or a refused token that must not be tried more than ten times in ten minutes. */
+const ASKED_MS_MAX = 75_000;
 const SUCCESS_KEPT_MS = 3_600_000;
 
 export function makeProviderHealth(options: {
@@ -63,36 +63,31 @@ export function makeProviderHealth(options: {
       const found = none ? [] : await Promise.all(pauses.map((pause) => redis.exists(pause)));
       PROVIDERS.forEach((provider, index) => {
         if (found[index] === 1) paused.add(provider);
-        else paused.delete(provider);
+        else forget(provider);
       });
     },
 
     async pause({ provider, kind, reason, retryAfterMs, isProbe }) {
-      const wait = nextProbeMs(provider, kind, isProbe);
+      const everyMs = nextProbeMs(provider, kind, isProbe);
+      const askedMs = Math.min(retryAfterMs ?? 0, ASKED_MS_MAX);
       const began = await pauseScript(
         [keys.pause(provider), keys.stream('events:health')],
-        [
-          provider,
-          kind,
-          reason,
-          Math.max(wait, Math.min(retryAfterMs ?? 0, CONFIGURATION_PROBE_MS)),
-          wait,
-          isProbe ? 1 : 0,
-        ],
+        [provider, kind, reason, everyMs, askedMs, isProbe ? 1 : 0],
       );
       paused.add(provider);
       if (began === 1) log.warn({ provider, kind, reason }, 'provider paused');
     },
 
-    async succeeded(provider, now) {
-      if (now - (toldAt.get(provider) ?? 0) >= TELL_MS) {
-        toldAt.set(provider, now);
+    async succeeded(provider, { now, isProbe }) {
+      const toldMs = performance.now();
+      if (toldMs - (toldAt.get(provider) ?? Number.NEGATIVE_INFINITY) >= TELL_MS) {
+        toldAt.set(provider, toldMs);
         await redis.set(`${keys.pause(provider)}:success`, now, 'PX', SUCCESS_KEPT_MS);
       }
-      if (!paused.has(provider)) return;
+      // Whoever probes a pause may not have heard of it here yet.
+      if (!isProbe && !paused.has(provider)) return;
       const ended = await resumeScript([keys.pause(provider), keys.stream('events:health')], [provider]);
-      paused.delete(provider);
-      probeMs.delete(provider);
+      forget(provider);
       if (ended === 1) log.info({ provider }, 'provider resumed');
     },
 
@@ -101,8 +96,14 @@ export function makeProviderHealth(options: {
     },
   };
 
+  /** Whoever ended the pause: the next one begins with short waits. */
+  function forget(provider: Provider): void {
+    paused.delete(provider);
+    probeMs.delete(provider);
+  }
+
   function nextProbeMs(provider: Provider, kind: OutageKind, isProbe: boolean): number {
-    if (kind === 'configuration') return CONFIGURATION_PROBE_MS;
+    if (kind === 'configuration') return PROBE_MS_MAX;
     const before = probeMs.get(provider) ?? options.probeBaseMs;
     const next = Math.min(isProbe ? before * 1.6 : before, PROBE_MS_MAX);
     probeMs.set(provider, next);

@@ -94,7 +94,8 @@ export function makeSettlements(options: SettlementOptions) {
   }
 
   async function settleError(entry: Entry, error: unknown, ms = 0): Promise<Settlement> {
-    const provider = providerOf(error);
+    if (entry.probes !== undefined && refusedBy(error) === entry.probes) await tellSuccess(entry.probes, []);
+    const provider = error instanceof OutageError ? error.provider : undefined;
     const otherSuccessAt = provider === undefined ? 0 : await health.lastSuccessAt(provider).catch(() => 0);
     const record = entry.record === undefined ? undefined : { ...entry.record, waitedMs: waitedMs(entry) };
     const decision = decideFailure(
@@ -197,7 +198,10 @@ export function makeSettlements(options: SettlementOptions) {
   /** An event that came to nothing proves nothing of the provider that it was let through to probe. */
   async function tellSuccess(probed: Provider | undefined, needs: readonly Provider[]): Promise<void> {
     const needed = new Set([...needs, ...(probed === undefined ? [] : [probed])]);
-    await Promise.all([...needed].map((provider) => health.succeeded(provider, options.now()).catch(() => {})));
+    const now = options.now();
+    await Promise.all(
+      [...needed].map((provider) => health.succeeded(provider, { now, isProbe: provider === probed }).catch(() => {})),
+    );
   }
 
   function waitedMs(entry: Entry): number {
@@ -214,8 +218,9 @@ function decodeIfPossible({ stream, id, fields }: Entry): StoredEvent | undefine
   }
 }
 
-function providerOf(error: unknown): Provider | undefined {
-  return error instanceof OutageError ? error.provider : undefined;
+/** Who refused what it was asked: it is up. An error of our own says nothing of it. */
+function refusedBy(error: unknown): Provider | undefined {
+  return error instanceof TerminalError || error instanceof RetryableError ? error.provider : undefined;
 }
 
 /** Only what nobody foresaw goes to the log whole; the rest is told by its code. */

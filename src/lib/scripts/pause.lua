@@ -1,20 +1,26 @@
 #!lua flags=allow-oom
 -- Pauses a provider for all workers; the first to say so writes `provider.paused`. A configuration fault found during an
--- outage is a pause of its own, as it takes a person to mend it.
+-- outage is a pause of its own, as it takes a person to mend it. What a probe tells sets the pace of those that come; the
+-- next one was fixed when it began, and is put off only where the provider asks for it: a probe that hangs must hold up
+-- none.
 --
 -- KEYS: pause, events:health
--- ARGV: provider, kind, reason, first probe after (ms), probe every (ms), told by a probe (1|0)
+-- ARGV: provider, kind, reason, probe every (ms), wait that the provider asks for (ms, 0 for none), told by a probe (1|0)
 -- Returns 1 when the pause began with this call
 local now = now_ms()
+local every_ms, asked_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 local kind = redis.call('HGET', KEYS[1], 'kind')
 if kind and (kind == 'configuration' or ARGV[2] == 'outage') then
-  if ARGV[6] == '1' then
-    redis.call('HSET', KEYS[1], 'probeMs', ARGV[5], 'probeAt', now + tonumber(ARGV[4]))
+  if ARGV[6] == '1' then redis.call('HSET', KEYS[1], 'probeMs', every_ms) end
+  if asked_ms > 0 then
+    local probe_at = tonumber(redis.call('HGET', KEYS[1], 'probeAt'))
+    redis.call('HSET', KEYS[1], 'probeAt', math.max(probe_at, now + asked_ms))
   end
   return 0
 end
 local since = iso(now)
-redis.call('HSET', KEYS[1], 'kind', ARGV[2], 'reason', ARGV[3], 'since', since, 'probeMs', ARGV[5], 'probeAt', now + tonumber(ARGV[4]))
+redis.call('HSET', KEYS[1], 'kind', ARGV[2], 'reason', ARGV[3], 'since', since, 'probeMs', every_ms,
+  'probeAt', now + math.max(every_ms, asked_ms))
 local data = cjson.encode({ provider = ARGV[1], kind = ARGV[2], reason = ARGV[3], since = since })
 redis.call('XADD', KEYS[2], '*', 'type', 'provider.paused', 'key', 'health:' .. ARGV[1] .. ':' .. since, 'at', since,
   'v', '1', 'data', data)

@@ -68,7 +68,10 @@ export function errorOfRefusal(refusal: Refusal, model: string): OutageError | T
   if (status >= 500 || status === 408 || status === 499) {
     return outage('gemini_unavailable', `Gemini answered ${status}`);
   }
-  return new TerminalError(`Gemini refused the request with ${status}`, { code: 'model_refused_request' });
+  return new TerminalError(`Gemini refused the request with ${status}`, {
+    code: 'model_refused_request',
+    provider: 'gemini',
+  });
 }
 
 function rateLimited({ details }: Refusal): OutageError {

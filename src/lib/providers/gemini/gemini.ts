@@ -91,6 +91,7 @@ async function ask<T>(request: AskRequest<T>, generate: Generate, model: string)
   if (!mended.ok) {
     throw new TerminalError(`Gemini answered off the schema twice (${mended.fields.join(', ')})`, {
       code: 'model_off_schema',
+      provider: 'gemini',
     });
   }
   return { value: mended.value, tokens: addTokens(first.tokens, second.tokens), model: second.model ?? model };
@@ -112,11 +113,17 @@ function answerOrThrow(reply: Reply, spent: Tokens): Answer {
     case 'answer':
       return { text: reply.text, tokens: addTokens(spent, reply.tokens), model: reply.model };
     case 'truncated':
-      throw new TerminalError('Gemini cut its answer off, twice', { code: 'model_truncated' });
+      throw new TerminalError('Gemini cut its answer off, twice', { code: 'model_truncated', provider: 'gemini' });
     case 'blocked':
-      throw new TerminalError(`Gemini blocked the request (${reply.reason})`, { code: 'model_blocked' });
+      throw new TerminalError(`Gemini blocked the request (${reply.reason})`, {
+        code: 'model_blocked',
+        provider: 'gemini',
+      });
     case 'declined':
-      throw new RetryableError(`Gemini ended without an answer (${reply.reason})`, { code: 'model_declined' });
+      throw new RetryableError(`Gemini ended without an answer (${reply.reason})`, {
+        code: 'model_declined',
+        provider: 'gemini',
+      });
   }
 }
 

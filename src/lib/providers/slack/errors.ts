@@ -90,7 +90,7 @@ function fromRefusal(cause: WebAPIPlatformError): OutageError | TerminalError {
   if (CONFIGURATION_CODES.has(code)) return misconfigured(message, { code: `slack_${code}`, cause });
   if (BUSY_CODES.has(code)) return outage(message, { code: `slack_${code}`, cause });
   if (DOUBTFUL_CODES.has(code)) return outage(message, { code: `slack_${code}`, cause, mayBeDone: true });
-  return new TerminalError(message, { code: `slack_${code}`, cause });
+  return new TerminalError(message, { code: `slack_${code}`, provider: 'slack', cause });
 }
 
 function fromStatus(cause: WebAPIHTTPError): OutageError | TerminalError {
@@ -98,7 +98,7 @@ function fromStatus(cause: WebAPIHTTPError): OutageError | TerminalError {
   const message = `Slack answered ${statusCode}`;
   const code = `slack_http_${statusCode}`;
   if (statusCode >= 500 || statusCode === 408) return outage(message, { code, cause, mayBeDone: true });
-  if (statusCode === 400 || statusCode === 413) return new TerminalError(message, { code, cause });
+  if (statusCode === 400 || statusCode === 413) return new TerminalError(message, { code, provider: 'slack', cause });
   // Slack itself says no with 200: another 4xx comes from a proxy, or from a wrong SLACK_API_URL.
   if (statusCode >= 400) return misconfigured(message, { code, cause });
   return outage(message, { code, cause, mayBeDone: true });

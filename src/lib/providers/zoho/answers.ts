@@ -99,8 +99,8 @@ function errorOf(asked: Asked, { status, retryAfter }: Answer, code: string | un
   if (status < 400 || (status === 404 && code === undefined)) {
     return configuration(`${said}: check ZOHO_API_URL`, ourCode);
   }
-  if (code !== undefined && TRANSIENT.has(code)) return new RetryableError(said, { code: ourCode });
-  return new TerminalError(said, { code: ourCode });
+  if (code !== undefined && TRANSIENT.has(code)) return new RetryableError(said, { code: ourCode, provider: 'zoho' });
+  return new TerminalError(said, { code: ourCode, provider: 'zoho' });
 }
 
 /** Codes become part of messages, so they must look like one. */

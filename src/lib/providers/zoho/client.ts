@@ -21,6 +21,8 @@ export type ZohoClient = {
 const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
 const NOT_SENT_PHASES = new Set(['lookup', 'connect', 'secureConnect']);
 const CONNECT_MS_MAX = 10_000;
+/** Each further try costs a token, of which Zoho gives ten in ten minutes. */
+const TOKEN_WAIT_MS = 75_000;
 
 export function makeZohoClient({
   token,
@@ -47,7 +49,10 @@ export function makeZohoClient({
     } catch (error) {
       if (!(error instanceof TokenRefusedError)) throw error;
       const message = `${error.message}, with a new token too: check that ZOHO_DC and ZOHO_API_URL fit the account`;
-      throw new OutageError(message, { code: 'zoho_invalid_token', provider: 'zoho', kind: 'configuration' });
+      throw new OutageError(message, {
+        ...{ code: 'zoho_invalid_token', provider: 'zoho', kind: 'configuration' },
+        retryAfterMs: TOKEN_WAIT_MS,
+      });
     }
   }
 
