@@ -260,6 +260,30 @@ for (const provider of ['gemini', undefined] as const) {
   });
 }
 
+test('an event that is refused like a fault of the settings while others succeed fails alone', async () => {
+  const worker = await start({
+    call: (key) => {
+      if (key.endsWith(':bad')) throw down('configuration');
+    },
+  });
+  await book(worker, 'good');
+  await waitFor('a success', async () => (await readStream(worker, 'events:enriched')).length === 1);
+  await book(worker, 'bad');
+  let good = 1;
+  const [failure] = await waitFor(
+    'the failure',
+    async () => {
+      good += 1;
+      await book(worker, `good${good}`);
+      const found = await failures(worker);
+      return found.length === 1 && found;
+    },
+    30_000,
+  );
+  assert.is(failure!.data.key, 'calendly:invitee.created:bad');
+  await waitFor('every good one', async () => (await readStream(worker, 'events:enriched')).length === good);
+});
+
 test('an event is given up on after OUTAGE_GIVE_UP_HOURS', async () => {
   const worker = await start(
     {

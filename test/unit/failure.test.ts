@@ -14,8 +14,8 @@ const record = (over: Partial<AttemptRecord> = {}): AttemptRecord => ({
 });
 const outage = (over: { kind?: 'configuration'; retryAfterMs?: number } = {}) =>
   new OutageError('Zoho answered 503', { code: 'zoho_503', provider: 'zoho', ...over });
-const decide = (error: unknown, known?: AttemptRecord, otherSuccessAt = 0) =>
-  decideFailure({ error, record: known, now, otherSuccessAt, random: 0.5 }, policy);
+const decide = (error: unknown, known?: AttemptRecord, otherSuccessAt = 0, pausedSince?: number) =>
+  decideFailure({ error, record: known, now, otherSuccessAt, pausedSince, random: 0.5 }, policy);
 
 test('a terminal error fails at once', () => {
   assert.equal(decide(new TerminalError('no', { code: 'refused' })), {
@@ -36,9 +36,15 @@ test('the last attempt fails for good', () => {
   assert.is(decide(new RetryableError('busy', { code: 'busy' }), record({ spent: 2 })).kind, 'fail');
 });
 
-test('what the provider asked for is waited', () => {
-  const decision = decide(new RetryableError('busy', { code: 'busy', retryAfterMs: 7_000 }));
-  assert.is(decision.kind === 'park' && decision.delayMs, 7_000);
+test('what the provider asked for is waited, and not by all to the same instant', () => {
+  const delays = [0, 0.999].map((random) => backOff(1, 7_000, random, policy));
+  assert.is(delays[0], 7_000);
+  assert.ok(delays[1]! > 7_500 && delays[1]! <= 8_400, `${delays[1]} ms`);
+});
+
+test('what the provider asked for is waited no longer than an event is held on to', () => {
+  const decision = decide(new RetryableError('busy', { code: 'busy', retryAfterMs: 10 * policy.outageGiveUpMs }));
+  assert.is(decision.kind === 'park' && decision.delayMs, policy.outageGiveUpMs);
 });
 
 test("an unknown error is this event's own, and its text is not told", () => {
@@ -76,6 +82,11 @@ test('while others have just succeeded, the first failure is no outage yet and b
   const decision = decide(outage(), undefined, now - 500);
   assert.is(decision.kind, 'park');
   assert.is(decision.kind === 'park' && decision.record.spent, 0);
+  const hasty = decideFailure(
+    { error: outage(), record: undefined, now, otherSuccessAt: now - 500, pausedSince: undefined, random: 0 },
+    { ...policy, retryBaseMs: 50 },
+  );
+  assert.ok(hasty.kind === 'park' && hasty.delayMs >= 1_000, 'others must have time to show that it is up');
 });
 
 test('an event that fails again although others succeeded since spends its own attempt', () => {
@@ -88,20 +99,49 @@ test('an event that fails again with no success since is an outage', () => {
   assert.is(decide(outage(), record({ doubtAt: now - 1_000 }), now - 1_500).kind, 'wait');
 });
 
-test('a configuration error pauses whatever others did', () => {
-  assert.is(decide(outage({ kind: 'configuration' }), record({ doubtAt: now - 1_000 }), now - 500).kind, 'wait');
+const misconfigured = () => outage({ kind: 'configuration' });
+
+test('a configuration error of one event alone pauses', () => {
+  assert.is(decide(misconfigured()).kind, 'wait');
+  assert.is(decide(misconfigured(), record({ doubtAt: now - 1_000 }), now - 1_500).kind, 'wait');
+});
+
+test("a configuration error while others succeed is the event's own", () => {
+  const decision = decide(misconfigured(), record({ doubtAt: now - 1_000 }), now - 500);
+  assert.is(decision.kind === 'park' && decision.record.spent, 1);
+});
+
+test('an event found out for its own configuration error pauses nobody again while the provider is up', () => {
+  const known = record({ doubtAt: now - 1_000, spent: 1, code: 'zoho_503' });
+  const decision = decide(misconfigured(), known);
+  assert.is(decision.kind === 'park' && decision.record.spent, 2);
+  assert.is(decide(misconfigured(), { ...known, code: 'another' }).kind, 'wait');
+  assert.is(decide(misconfigured(), known, 0, now - 1_000).kind, 'wait', 'the provider is paused');
 });
 
 test('an outage is given up only after OUTAGE_GIVE_UP_HOURS', () => {
-  assert.is(decide(outage(), record({ firstFailureAt: now - 3_599_999 })).kind, 'wait');
-  assert.is(decide(outage(), record({ firstFailureAt: now - 3_600_000 })).kind, 'fail');
+  assert.is(decide(outage(), record({ firstFailureAt: now - 3_599_999 }), 0, now - 3_600_000).kind, 'wait');
+  assert.is(decide(outage(), record({ firstFailureAt: now - 3_600_000 }), 0, now - 3_600_000).kind, 'fail');
 });
 
-test('the back-off doubles, stays under its cap and varies by a fifth', () => {
-  const delays = [1, 2, 3, 20].map((attempt) => backOff(attempt, undefined, 0.5, policy));
-  assert.equal(delays, [1_000, 2_000, 4_000, 60_000]);
+test('an event is held on to for as long in its next outage', () => {
+  const longAgo = record({ firstFailureAt: now - 10 * policy.outageGiveUpMs });
+  assert.is(decide(outage(), longAgo).kind, 'wait', 'it has just begun');
+  assert.is(decide(outage(), longAgo, 0, now - 3_599_999).kind, 'wait');
+  assert.is(decide(outage(), longAgo, 0, now - 3_600_000).kind, 'fail');
+});
+
+test('a success from before the clock went back proves nothing', () => {
+  assert.is(decide(outage(), record({ doubtAt: now - 1_000 }), now + 3_600_000).kind, 'wait');
+});
+
+test('the back-off doubles, varies by a fifth, and stays under its cap without being the same for all', () => {
+  const delays = [1, 2, 3].map((attempt) => backOff(attempt, undefined, 0.5, policy));
+  assert.equal(delays, [1_000, 2_000, 4_000]);
   assert.is(backOff(1, undefined, 0, policy), 800);
   assert.is(backOff(1, undefined, 0.999, policy), 1_200);
+  const [least, most] = [0, 0.999].map((random) => backOff(20, undefined, random, policy));
+  assert.ok(least! >= 40_000 && least! < 50_000 && most! > 59_000 && most! <= 60_000, `${least} to ${most} ms`);
 });
 
 test.run();

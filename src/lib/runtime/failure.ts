@@ -32,12 +32,18 @@ export type FailureInput = {
   now: number;
   /** When a call of another event to the same provider last succeeded; 0 for never. Redis time, ms. */
   otherSuccessAt: number;
+  /** When the pause of the provider at fault began, Redis time in ms; `undefined` while it is not paused. */
+  pausedSince: number | undefined;
   /** 0 ≤ random < 1. */
   random: number;
 };
 
 /** A success this fresh says that one failed call is no outage; the second failure decides. */
 const RECENT_SUCCESS_MS = 2_000;
+/** Until then others have time to succeed; what they do is told twice a second (`provider-health.ts`). */
+const DOUBT_WAIT_MS = 1_000;
+/** Two workers know Redis' time by so much differently. A success further ahead is from before that clock went back. */
+const CLOCKS_DIFFER_MS = 1_000;
 
 const STORE_WAIT_MS = 1_000;
 /** The code of a record that knows of no failure. */
@@ -45,7 +51,8 @@ const NOT_YET = 'not_yet';
 
 /**
  * A provider's failure is an outage when no call for another event has succeeded since; then it burns no attempt. An
- * event that fails while others succeed spends its own attempts. Anything unknown is taken for this event's own failure.
+ * event that fails while others succeed spends its own attempts, also where it looks like a fault of the settings.
+ * Anything unknown is taken for this event's own failure.
  */
 export function decideFailure(input: FailureInput, policy: RetryPolicy): FailureDecision {
   const { error, now } = input;
@@ -74,8 +81,11 @@ function decideOutage(
   record: AttemptRecord,
   policy: RetryPolicy,
 ): FailureDecision {
-  const { now, otherSuccessAt } = input;
-  if (now - record.firstFailureAt >= policy.outageGiveUpMs) {
+  const { now, pausedSince } = input;
+  const otherSuccessAt = input.otherSuccessAt > now + CLOCKS_DIFFER_MS ? 0 : input.otherSuccessAt;
+  // What failed in an earlier outage was held on to for that one.
+  const lastsSince = Math.max(record.firstFailureAt, pausedSince ?? now);
+  if (now - lastsSince >= policy.outageGiveUpMs) {
     return fail(error.code, `Gave up: ${error.provider} has not come back. ${error.message}`, record.spent + 1);
   }
   const doubted: AttemptRecord = { ...record, doubtAt: now };
@@ -87,24 +97,36 @@ function decideOutage(
     retryAfterMs: error.retryAfterMs,
     record: doubted,
   };
-  if (error.kind === 'configuration') return wait;
-
   const othersSucceed = otherSuccessAt > (record.doubtAt ?? Number.POSITIVE_INFINITY);
-  if (othersSucceed) {
+  if (othersSucceed || isKnownForIt(error, input)) {
     const spent = { ...doubted, spent: record.spent + 1 };
     if (spent.spent >= policy.attemptsMax) return fail(error.code, error.message, spent.spent);
     return { kind: 'park', delayMs: backOff(spent.spent, error.retryAfterMs, input.random, policy), record: spent };
   }
   const inDoubt = record.doubtAt === undefined && otherSuccessAt > now - RECENT_SUCCESS_MS;
   if (!inDoubt) return wait;
-  return { kind: 'park', delayMs: backOff(1, error.retryAfterMs, input.random, policy), record: doubted };
+  const delayMs = Math.max(DOUBT_WAIT_MS, backOff(1, error.retryAfterMs, input.random, policy));
+  return { kind: 'park', delayMs, record: doubted };
 }
 
-/** Exponential from the base, capped, ± 20 %; what the provider asked for comes first and is never cut short. */
+/**
+ * A record that may not be written looks like a missing right of ours. Once others have shown that it is none, it pauses
+ * nobody a second time; but while the provider is paused it may be anybody's.
+ */
+function isKnownForIt({ kind, code }: OutageError, { record, pausedSince }: FailureInput): boolean {
+  if (kind !== 'configuration' || pausedSince !== undefined || record === undefined) return false;
+  return record.spent > 0 && record.code === code;
+}
+
+/**
+ * Exponential from the base, ± 20 %, and with that under the cap. What the provider asked for is never cut short, but for
+ * the time after which an event is given up; those who were all told the same come back spread over a fifth of it.
+ */
 export function backOff(attempt: number, askedMs: number | undefined, random: number, policy: RetryPolicy): number {
-  const exponential = Math.min(policy.retryBaseMs * 2 ** (attempt - 1), policy.retryMaxMs);
-  const jittered = exponential * (0.8 + random * 0.4);
-  return Math.round(askedMs === undefined ? jittered : Math.max(askedMs, jittered));
+  const most = Math.min(1.2 * policy.retryBaseMs * 2 ** (attempt - 1), policy.retryMaxMs);
+  const jittered = most * (2 + random) * (1 / 3);
+  if (askedMs === undefined) return Math.round(jittered);
+  return Math.round(Math.min(Math.max(askedMs * (1 + random * 0.2), jittered), policy.outageGiveUpMs));
 }
 
 /** To wait one's turn is no failure: it neither hides one nor begins the time after which an event is given up. */

@@ -23,8 +23,16 @@ export type ProviderHealth = {
   }) => Promise<void>;
   /** Tells that a call succeeded, a probe or another: ends a pause, and proves to other events that the provider is up. */
   succeeded: (provider: Provider, call: { now: number; isProbe: boolean }) => Promise<void>;
-  /** When any worker's call last succeeded, Redis time in ms; 0 for never. */
-  lastSuccessAt: (provider: Provider) => Promise<number>;
+  /** As Redis knows it now. */
+  look: (provider: Provider) => Promise<ProviderState>;
+};
+
+/** Redis time in ms. */
+export type ProviderState = {
+  /** When any worker's call last succeeded; 0 for never. */
+  succeededAt: number;
+  /** When the pause began; `undefined` while there is none. */
+  pausedSince: number | undefined;
 };
 
 const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
@@ -91,8 +99,12 @@ export function makeProviderHealth(options: {
       if (ended === 1) log.info({ provider }, 'provider resumed');
     },
 
-    async lastSuccessAt(provider) {
-      return Number((await redis.get(`${keys.pause(provider)}:success`)) ?? 0);
+    async look(provider) {
+      const [success, since] = await Promise.all([
+        redis.get(`${keys.pause(provider)}:success`),
+        redis.hget(keys.pause(provider), 'since'),
+      ]);
+      return { succeededAt: Number(success ?? 0), pausedSince: since === null ? undefined : Date.parse(since) };
     },
   };
 

@@ -12,7 +12,7 @@ import type { WorkerMetrics } from '../metrics.js';
 import type { AttemptRecord, Entry } from './entry.js';
 import { decideFailure, type RetryPolicy } from './failure.js';
 import { markKey } from './group-store.js';
-import type { ProviderHealth } from './provider-health.js';
+import type { ProviderHealth, ProviderState } from './provider-health.js';
 import type { Settlement } from './settler.js';
 
 export type SettlementOptions = {
@@ -31,6 +31,7 @@ export type Prepared = { event: StoredEvent; needs: readonly Provider[] };
 
 /** One of these may end a chain: then the pipeline is done with the event. */
 const FINAL_TYPE: EventType = 'lead.synced';
+const UNKNOWN: ProviderState = { succeededAt: 0, pausedSince: undefined };
 
 export function makeSettlements(options: SettlementOptions) {
   const { consumer, health, keys, policy, log, metrics } = options;
@@ -96,10 +97,11 @@ export function makeSettlements(options: SettlementOptions) {
   async function settleError(entry: Entry, error: unknown, ms = 0): Promise<Settlement> {
     if (entry.probes !== undefined && refusedBy(error) === entry.probes) await tellSuccess(entry.probes, []);
     const provider = error instanceof OutageError ? error.provider : undefined;
-    const otherSuccessAt = provider === undefined ? 0 : await health.lastSuccessAt(provider).catch(() => 0);
+    const known = provider === undefined ? undefined : await health.look(provider).catch(() => undefined);
+    const { succeededAt: otherSuccessAt, pausedSince } = known ?? UNKNOWN;
     const record = entry.record === undefined ? undefined : { ...entry.record, waitedMs: waitedMs(entry) };
     const decision = decideFailure(
-      { error, record, now: options.now(), otherSuccessAt, random: Math.random() },
+      { error, record, now: options.now(), otherSuccessAt, pausedSince, random: Math.random() },
       policy,
     );
     const facts = { group: consumer.name, event: entry.eventId, key: entry.fields.key, ms };
