@@ -2,6 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { rebuild } from '../../src/lib/rebuild.js';
+import type { RedisClient } from '../../src/lib/redis.js';
 import { trim as trimStreams } from '../../src/lib/trim.js';
 import { projections } from '../../src/projections/index.js';
 import { assertUnchanged, deleteDerived, snapshot } from '../helpers/derived-keys.js';
@@ -103,6 +104,40 @@ test('a redriven event that has not ended yet does not stand failed again', asyn
   await history.redis.hdel(progress, 'state');
   await rebuildAll();
   assert.is(await history.redis.hget(progress, 'state'), null);
+});
+
+test('what failed stands failed while its group is missing, or was set back by hand', async () => {
+  const eventIds = [await history.book('a', 'refused'), await history.book('b', 'refused')];
+  for (const eventId of eventIds) await history.ended(eventId, 'failed');
+  const { keys } = history;
+  const failed = async () => {
+    const states = ['a', 'b'].map((id) => redis.hget(keys.progress(`calendly:invitee.created:${id}`), 'state'));
+    return Promise.all(states);
+  };
+  await history.stop();
+  const redis = server.connect() as unknown as RedisClient;
+  for (const harm of [
+    () => redis.xgroup('DESTROY', keys.stream('events:calendly'), 'enrich'),
+    () => redis.del(keys.progress('calendly:invitee.created:b')),
+    () => redis.xgroup('CREATE', keys.stream('events:calendly'), 'enrich', '0'),
+    () => redis.del(keys.cursors('enrich'), keys.progress('calendly:invitee.created:b')),
+  ]) {
+    await harm();
+    await rebuild({ redis, keys, projections, idempotencyTtlS: TTL_S });
+    assert.equal(await failed(), ['failed', 'failed'], String(harm));
+  }
+});
+
+test('what was redriven does not stand failed again where its group is lost meanwhile', async () => {
+  const eventId = await history.book('a', 'refused');
+  await history.ended(eventId, 'failed');
+  const { keys } = history;
+  await history.stop();
+  const redis = server.connect() as unknown as RedisClient;
+  await redis.hdel(keys.progress('calendly:invitee.created:a'), 'state');
+  await redis.xgroup('DESTROY', keys.stream('events:calendly'), 'enrich');
+  await rebuild({ redis, keys, projections, idempotencyTtlS: TTL_S });
+  assert.is(await redis.hget(keys.progress('calendly:invitee.created:a'), 'state'), null);
 });
 
 test('with trims now and then it starts from the checkpoint, and comes back equal', async () => {

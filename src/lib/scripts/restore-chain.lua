@@ -38,26 +38,38 @@ local function has_entry()
 end
 if not next(live) and not has_entry() then return 'same' end
 
--- A redrive or a replay leaves no entry: what stood failed is then with a group again, or was and has gone on.
+-- A redrive or a replay leaves no entry: what stood failed is then held by a worker or put off, or was and has gone on. What
+-- is only undelivered tells nothing: a group that is missing or was set back has handed it out before, and passes over what
+-- stands failed. Then it is as is known, and failed where that is lost.
+local knows_failures = true
+for name in pairs(ours) do
+  if string.find(name, '^failed%-') and not live[name] then knows_failures = false end
+end
 local delivered = {}
-local function is_with_its_group(event_id)
+local function is_with_its_group(event_id, is_known_to_stand)
   local short, id = split_event_id(event_id)
   if not short then return false end
   delivered[short] = delivered[short] or delivered_by_group(prefix .. short)
+  local is_undelivered = false
   for _, group in ipairs(readers[short] or {}) do
-    if group ~= 'alert' and unfinished_in(prefix, group, prefix .. short, id, delivered[short][group]) then return true end
-  end
-end
-if ours.replayFailed and is_with_its_group(ours.replayFailed) then ours.replayFailed = nil end
-local unreadable = string.match(KEYS[1], 'progress:lost:(%a+%-%d+%-%d+)$')
-if unreadable and ours.state == 'failed' and is_with_its_group(unreadable) then ours.state = nil end
-if ours.state == 'failed' then
-  for name in pairs(ours) do
-    if is_with_its_group(name) then
-      ours.state = nil
-      break
+    if group ~= 'alert' then
+      local last = delivered[short][group]
+      local is_pending = last and #redis.call('XPENDING', prefix .. short, group, id, id, 1) > 0
+      if is_pending or is_put_off(prefix, group, event_id) then return true end
+      if not last or is_after(id, last) then is_undelivered = true end
     end
   end
+  return is_undelivered and knows_failures and not is_known_to_stand
+end
+if ours.replayFailed and is_with_its_group(ours.replayFailed, live.replayFailed == ours.replayFailed) then
+  ours.replayFailed = nil
+end
+local unreadable = string.match(KEYS[1], 'progress:lost:(%a+%-%d+%-%d+)$')
+if ours.state == 'failed' then
+  local is_known_to_stand = live.state == 'failed'
+  local is_open = unreadable and is_with_its_group(unreadable, is_known_to_stand)
+  for name in pairs(ours) do is_open = is_open or is_with_its_group(name, is_known_to_stand) end
+  if is_open then ours.state = nil end
 end
 
 local answer = 'same'
