@@ -1,5 +1,5 @@
 /** A worker in this process, on a Redis of the test's own, with short times. */
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { parseConfig } from '../../src/lib/config.js';
 import type { Consumer } from '../../src/lib/consumer.js';
 import type { StreamName } from '../../src/lib/event-id.js';
@@ -28,6 +28,7 @@ export async function startTestWorker(options: {
   keyPrefix?: string;
   env?: Record<string, string>;
   bounds?: WorkerOptions['bounds'];
+  log?: Logger;
 }) {
   const config = parseConfig({
     REDIS_URL: options.redisUrl,
@@ -41,7 +42,7 @@ export async function startTestWorker(options: {
     ...{ config, redis, keys, consumers: options.consumers, projections: options.projections ?? [] },
     concurrency: options.concurrency,
     ...(options.bounds === undefined ? {} : { bounds: options.bounds }),
-    log: pino({ level: process.env.TEST_LOG ?? 'silent' }),
+    log: options.log ?? pino({ level: process.env.TEST_LOG ?? 'silent' }),
   });
   return {
     ...worker,

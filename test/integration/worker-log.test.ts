@@ -1,12 +1,14 @@
 /** The log of a real worker, through good and bad: nothing of a person may stand in it, and no secret. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { defineConsumer } from '../../src/lib/consumer.js';
 import { fixture, startPipeline } from '../helpers/pipeline.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
-import { booking } from '../helpers/worker.js';
+import { appendWebhook, booking, readStream, startTestWorker } from '../helpers/worker.js';
 import { at, refusedRecord as refused } from '../helpers/zoho-refusals.js';
 import { startGemini } from '../standins/gemini.js';
 import { quotaExceeded } from '../standins/gemini-wire.js';
@@ -66,6 +68,43 @@ test('whatever happens, and at every level: no person, no word of a meeting, no 
   assert.not.match(output, /Karen|Liu|@brightwater|40 hours|404 555|Brightwater <> Vendor|1000\.[0-9a-f]{8}/);
   const all = [...Object.values(secrets), ...Object.values(crm.credentials)];
   for (const secret of all) assert.not(output.includes(secret), 'a secret stands in the log');
+});
+
+test('that Redis takes no writes is told once each time it begins, not with every try', async () => {
+  const server = await startRedis();
+  const admin = server.connect();
+  const lines: string[] = [];
+  const worker = await startTestWorker({
+    redisUrl: server.url,
+    log: pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
+    consumers: [
+      defineConsumer({
+        ...{ name: 'enrich', on: ['calendly.invitee.created'], emits: ['lead.enriched'] },
+        handle: async ({ data }) => [
+          { type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: data.created_at, facts: {} } },
+        ],
+      }),
+    ],
+  });
+  const refusals = async () =>
+    Number(/errorstat_NOREPLICAS:count=(\d+)/.exec(await admin.info('errorstats'))?.[1] ?? 0);
+  const times = (told: string) => lines.filter((line) => line.startsWith(told)).length;
+  try {
+    for (const round of [1, 2]) {
+      const before = await refusals();
+      await admin.config('SET', 'min-replicas-to-write', '1');
+      await waitFor('many refusals', async () => (await refusals()) > before + 30, 30_000);
+      assert.is(times('heartbeat failed'), round, lines.join('\n'));
+      assert.ok(times('read failed') <= round, lines.join('\n'));
+      await admin.config('SET', 'min-replicas-to-write', '0');
+      const key = `calendly:invitee.created:${round}`;
+      await appendWebhook(worker, { type: 'calendly.invitee.created', key, body: booking(String(round)) });
+      await waitFor('it to work again', async () => (await readStream(worker, 'events:enriched')).length === round);
+    }
+  } finally {
+    await worker.stop();
+    await server.stop();
+  }
 });
 
 test.run();

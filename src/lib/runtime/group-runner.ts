@@ -121,7 +121,6 @@ export function runGroup(options: {
       lastLoopAt = Date.now();
       try {
         await readOnce();
-        failing.clear();
       } catch (error) {
         await mend('read', error);
         await waitMs(ERROR_WAIT_MS);
@@ -129,7 +128,7 @@ export function runGroup(options: {
     }
   }
 
-  /** What failed is tried again after a moment; a missing group is made again. One line for each time it begins. */
+  /** What failed is tried again after a moment; a missing group is made again. One line until the same has worked again. */
   async function mend(name: string, error: unknown): Promise<void> {
     if (stopping.signal.aborted) return;
     if (isGroupMissing(error)) await repair().catch(() => {});
@@ -147,6 +146,7 @@ export function runGroup(options: {
     if (!mayHaveMore) await bell.wait(store.ends(), restMs());
     if (stopping.signal.aborted) return;
     const { entries, next } = await store.takeNew(room);
+    failing.delete('read');
     mayHaveMore = accept(entries) || next !== 'end';
     // From the first on: a group may be destroyed at any time.
     if (entries.length > 0 && !hasRead) await upkeep.saveCursors(0);
@@ -173,8 +173,9 @@ export function runGroup(options: {
     try {
       if (!(await upkeep.leaseTick(TICK_EVERY_MS))) return;
       await run({ log, now: () => new Date(options.deliverer.now()), signal: stopping.signal });
+      failing.delete('tick');
     } catch (error) {
-      if (!stopping.signal.aborted) log.warn({ err: error, group }, 'tick failed');
+      await mend('tick', error);
     }
   }
 
@@ -182,6 +183,7 @@ export function runGroup(options: {
     const held = deliverer.held();
     const idsByStream = new Map([...byStream(held)].map(([stream, entries]) => [stream, entries.map(({ id }) => id)]));
     const notOwned = await store.keep(idsByStream);
+    failing.delete('heartbeat');
     // Before the answer it may have been settled, which is no loss; that is known here a turn later.
     await nextTurn();
     const unclaimed = stillHeld(held, notOwned);
