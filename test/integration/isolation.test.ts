@@ -1,4 +1,5 @@
 /** Events that crash their workers: found out one by one, with no harm to their neighbours. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { defineBatchConsumer, defineConsumer } from '../../src/lib/consumer.js';
@@ -58,6 +59,8 @@ const namesOf = (entries: Awaited<ReturnType<typeof enriched>>) =>
 const starts = () => redis.lrange(`${keys.prefix}starts`, 0, -1);
 const countStarts = async (name: string) => (await starts()).filter((started) => started === name).length;
 const LONG_MS = 60_000;
+/** Longer than it takes to take over. */
+const STORM_MS = 2_200;
 
 const emitBooked = (at: string) => [
   { type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: at, facts: {} } },
@@ -112,6 +115,25 @@ test('workers that are killed again and again, whatever they do, condemn nothing
   }
   await waitFor('all to be done', async () => (await enriched()).length >= 6, LONG_MS);
   assert.equal(namesOf(await enriched()).sort(), names);
+  assert.equal(await failed(), []);
+});
+
+test('a storm that kills every worker after a while condemns nothing, though an event takes longer than any lives', async () => {
+  await add('slow');
+  const worker = run({ isSupervised: true, env: { SLOW_MS: '20000', MAX_ATTEMPTS: '2' } });
+  for (let kills = 1; kills <= 7; kills += 1) {
+    const pid = String(worker.pid());
+    await waitFor('a heartbeat', async () =>
+      (await redis.hkeys(keys.alive('enrich'))).some((name) => name.includes(`-${pid}-`)),
+    );
+    await sleep(STORM_MS);
+    worker.kill('SIGKILL');
+    await waitFor('the death', () => worker.exits().length >= kills, LONG_MS);
+  }
+  await worker.stop();
+  assert.ok((await countStarts('slow')) >= 3, 'it was started in life after life');
+  run({ env: { SLOW_MS: '10' } });
+  await waitFor('it to be done', async () => (await enriched()).length === 1, LONG_MS);
   assert.equal(await failed(), []);
 });
 
@@ -205,7 +227,7 @@ test('suspects of a batch consumer run as batches of one, beside the usual ones'
   const ids = [await add('a'), await add('b'), await add('c')];
   await readAndDie(3);
   // They were started in one crash before.
-  for (const id of ids) await redis.hset(keys.strikes('enrich'), id, '1:0:0:run:');
+  for (const id of ids) await redis.hset(keys.strikes('enrich'), id, '1:0:0:begun:dead');
   const batches: string[][] = [];
   workers.push(
     await startTestWorker({
@@ -232,7 +254,7 @@ test('a suspect that is parked and comes back is still a suspect, and one slot i
   await makeGroup();
   const ids = [await add('a'), await add('b'), await add('c')];
   await readAndDie(3);
-  for (const id of ids) await redis.hset(keys.strikes('enrich'), id, '1:0:0:run:');
+  for (const id of ids) await redis.hset(keys.strikes('enrich'), id, '1:0:0:begun:dead');
   let running = 0;
   let most = 0;
   const states: (string | null)[] = [];

@@ -1,7 +1,9 @@
 /** Entries of a dead worker that stand behind many of one that lives. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { defineConsumer } from '../../src/lib/consumer.js';
+import { makeKeys } from '../../src/lib/keys.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking, pendingCount, readStream, startTestWorker } from '../helpers/worker.js';
@@ -11,6 +13,8 @@ const test = suite('the walk of the reclaim');
 /** More than the reclaim looks at in one step. */
 const ALIVE = 450;
 const DEAD = 3;
+const LEFT = 16;
+const NEW = 600;
 
 const enrich = defineConsumer({
   name: 'enrich',
@@ -59,6 +63,46 @@ test('the entries of a dead worker are found behind those that another keeps ali
   } finally {
     clearInterval(beat);
     await rescuer.stop();
+    await server.stop();
+  }
+});
+
+test('what a dead worker left comes before a backlog, however few slots there are', async () => {
+  const server = await startRedis();
+  const redis = server.connect();
+  const keys = makeKeys('behind:');
+  const stream = keys.stream('events:calendly');
+  const add = (name: string) =>
+    appendWebhook(
+      { redis, keys },
+      { type: 'calendly.invitee.created', key: `calendly:invitee.created:${name}`, body: booking(name) },
+    );
+  await redis.xgroup('CREATE', stream, 'enrich', '0', 'MKSTREAM');
+  for (let n = 0; n < LEFT; n += 1) await add(`left${n}`);
+  await redis.xreadgroup('GROUP', 'enrich', 'dead', 'COUNT', LEFT, 'STREAMS', stream, '>');
+  for (let n = 0; n < NEW; n += 1) await add(`new${n}`);
+
+  const started: string[] = [];
+  const worker = await startTestWorker({
+    ...{ redisUrl: server.url, keyPrefix: keys.prefix, concurrency: 2 },
+    consumers: [
+      defineConsumer({
+        ...enrich,
+        async handle(event, context) {
+          started.push(event.key.split(':').at(-1)!);
+          await sleep(20);
+          return enrich.handle(event, context);
+        },
+      }),
+    ],
+  });
+  try {
+    const isLeft = (name: string) => name.startsWith('left');
+    await waitFor('all that was left', () => started.filter(isLeft).length === LEFT, 30_000);
+    const between = started.slice(started.findIndex(isLeft), started.findLastIndex(isLeft));
+    assert.ok(between.filter((name) => !isLeft(name)).length <= 4, `${between}`);
+  } finally {
+    await worker.stop();
     await server.stop();
   }
 });

@@ -29,7 +29,7 @@ export const DEFENCES: readonly Defence[] = [
     changes: [
       {
         file: 'src/lib/scripts/keep.lua',
-        from: "redis.call('XCLAIM', KEYS[i], group, consumer, 0, unpack(kept))",
+        from: "redis.call('XCLAIM', KEYS[i], group, consumer, 0, unpack(part))",
         to: '',
       },
     ],
@@ -80,6 +80,18 @@ export const DEFENCES: readonly Defence[] = [
         file: 'src/lib/scripts/common.lua',
         from: 'local SUSPECT_CRASHES = 2',
         to: 'local SUSPECT_CRASHES = 1000000',
+      },
+    ],
+    tests: ['test/integration/isolation.test.ts'],
+  },
+  {
+    name: 'control of isolation',
+    against: 'a storm that kills every worker, and the slow event that it is blamed on',
+    changes: [
+      {
+        file: 'src/lib/scripts/note-start.lua',
+        from: 'if control > now then return now - control end',
+        to: '',
       },
     ],
     tests: ['test/integration/isolation.test.ts'],

@@ -2,7 +2,7 @@
  * Hands entries to a consumer and settles what comes of them. It counts the slots: entries are only read while a call is
  * free to take them, and whatever is held here is kept alive until it is settled, lost or handed back.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
 import type { StoredEvent } from '../events.js';
@@ -58,6 +58,8 @@ type Held = { entry: Entry; fence: Fence; isFencedOff: boolean };
 type Ready = Prepared & { item: Held };
 
 const RETRY_MS = 100;
+/** So soon a suspect that waits for its start notices that it is to be handed back. */
+const DOOR_MS_MAX = 200;
 /** However many slots there are: scripts take and keep all of it at once, and Lua hands over some thousand values at most. */
 const HELD_MAX = 4_000;
 
@@ -71,6 +73,10 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   const whenIdle: (() => void)[] = [];
   let calls = 0;
   let aloneCalls = 0;
+  /** A suspect that has its slot and may not begin yet. */
+  let atTheDoor: Held | undefined;
+  /** Resolves when the last call of an entry that was in a crash has begun. */
+  let begun: Promise<unknown> = Promise.resolve();
   let isClosed = false;
   let isAborted = false;
   isolation.onFree(() => startAlone());
@@ -96,7 +102,12 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
 
     close() {
       isClosed = true;
-      const waiting = [...queue.splice(0), ...suspects.splice(0)].map(({ entry }) => entry);
+      const begunWithNone = [
+        ...queue.splice(0),
+        ...suspects.splice(0),
+        ...(atTheDoor === undefined ? [] : [atTheDoor]),
+      ];
+      const waiting = begunWithNone.map(({ entry }) => entry);
       for (const { eventId } of waiting) held.delete(eventId);
       return waiting;
     },
@@ -127,11 +138,30 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   function startCalls(): void {
     while (calls < parallelMax && queue.length > 0) {
       calls += 1;
-      void runCall(queue.splice(0, batchMax)).finally(() => {
+      const items = queue.splice(0, batchMax);
+      const noted = items.filter(({ entry }) => entry.crashes > 0);
+      void (noted.length === 0 ? runCall(items) : runInTurn(items, noted)).finally(() => {
         calls -= 1;
         tellFree();
       });
     }
+  }
+
+  /**
+   * Of what was in a crash before each start is noted, one after the other: what ends its worker as it begins is then the last
+   * to be noted, and no neighbour that waits for its turn is taken for a culprit.
+   */
+  async function runInTurn(items: readonly Held[], noted: readonly Held[]): Promise<void> {
+    const before = begun;
+    let call: Promise<void> | undefined;
+    const beginning = before.then(async () => {
+      const isNoted = await Promise.all(noted.map((item) => noteStart(item, 'begun')));
+      call = runCall(items, async () => isNoted.every(Boolean));
+      await nextTurn();
+    });
+    begun = beginning;
+    await beginning;
+    await call;
   }
 
   /** In a slot of its own, beside the usual ones; of a batch consumer as a batch of one. */
@@ -139,7 +169,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     if (suspects.length === 0 || isAborted || !isolation.enter()) return;
     const item = suspects.shift()!;
     aloneCalls += 1;
-    void runCall([item], () => noteAlone(item)).finally(() => {
+    void runCall([item], () => noteStart(item, 'alone')).finally(() => {
       aloneCalls -= 1;
       isolation.leave();
       tellFree();
@@ -151,16 +181,20 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     if (calls + aloneCalls === 0) for (const resolve of whenIdle.splice(0)) resolve();
   }
 
-  /** Before anything is done: if the worker dies of it, that must be known. */
-  async function noteAlone(item: Held): Promise<boolean> {
-    while (!isAborted && isHeld(item)) {
-      try {
-        return await store.startAlone(item.entry);
-      } catch {
-        await sleep(RETRY_MS);
+  /** Before anything is done: if the worker dies of it, that must be known. A suspect may have to wait with its slot. */
+  async function noteStart(item: Held, state: 'begun' | 'alone'): Promise<boolean> {
+    if (state === 'alone') atTheDoor = item;
+    try {
+      while (!isAborted && isHeld(item)) {
+        const answer = await store.noteStart(item.entry, state).catch(() => RETRY_MS);
+        if (answer === 'lost') return false;
+        if (answer === 'noted') return true;
+        await sleep(Math.min(answer, DOOR_MS_MAX));
       }
+      return false;
+    } finally {
+      if (atTheDoor === item) atTheDoor = undefined;
     }
-    return false;
   }
 
   async function runCall(items: readonly Held[], begin: () => Promise<boolean> = async () => true): Promise<void> {

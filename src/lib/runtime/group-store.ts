@@ -4,7 +4,7 @@
  */
 import type { Provider } from '../errors.js';
 import { compareStreamIds, parseEventId, type StreamName } from '../event-id.js';
-import { type GroupName, streamsOf } from '../events.js';
+import { GROUPS, type GroupName, streamsOf } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
@@ -20,6 +20,8 @@ export type Room = { free: number; alone: number };
 export type Taken = { entries: Entry[]; next: 'again' | 'hold' | 'end' };
 export type Due = { now: number; nextDueAt: number | undefined; entries: Entry[] };
 export type Found = { entries: Entry[]; vanished: string[]; left: number };
+/** `left` of suspects alone; `isBehind`: others were left behind for want of room. */
+export type Reclaimed = Found & { cursor: string; isBehind: boolean };
 
 export type GroupStore = ReturnType<typeof makeGroupStore>;
 
@@ -46,7 +48,7 @@ export function makeGroupStore(options: GroupStoreOptions) {
     adopt: loadScript(redis, 'adopt'),
     keep: loadScript(redis, 'keep'),
     restoreClaims: loadScript(redis, 'restore-claims'),
-    startAlone: loadScript(redis, 'start-alone'),
+    noteStart: loadScript(redis, 'note-start'),
     handBack: loadScript(redis, 'hand-back'),
   };
   const working = [keys.attempts(group), keys.strikes(group)];
@@ -55,6 +57,7 @@ export function makeGroupStore(options: GroupStoreOptions) {
   /** Where the group was when it was last found with nothing new. */
   const ends = new Map<StreamName, string>(streams.map((stream) => [stream, '0-0']));
   let turn = 0;
+  let dueTurn = 0;
 
   return {
     group,
@@ -79,12 +82,13 @@ export function makeGroupStore(options: GroupStoreOptions) {
     /** From where on an entry is new to the group, for each stream, as last found by `takeNew`. */
     ends: (): ReadonlyMap<StreamName, string> => ends,
 
-    /** Parked entries that are due, and waiting ones whose provider is up or is to be probed. */
+    /** Parked entries that are due, and waiting ones whose provider is up or is to be probed, in turns. */
     async takeDue({ free, alone }: Room): Promise<Due> {
+      dueTurn += 1;
       const providerKeys = PROVIDERS.flatMap((provider) => [keys.pause(provider), keys.waiting(group, provider)]);
       const [redisNow, nextDue, taken] = (await scripts.takeDue(
         [keys.parked(group), ...working, keys.cursors(group), ...providerKeys],
-        [group, consumer, free, keys.prefix, reportsLoss, alone, ...PROVIDERS],
+        [group, consumer, free, keys.prefix, reportsLoss, alone, dueTurn, ...PROVIDERS],
       )) as [number, number, [string, string[], number, string, string, string][]];
       const entries = taken.map(([eventId, flat, done, record, strikes, probes]) => {
         const ref = parseEventId(eventId)!;
@@ -97,15 +101,16 @@ export function makeGroupStore(options: GroupStoreOptions) {
     },
 
     /** Entries that nobody keeps alive, from `cursor` on; `0-0` as the next cursor means that the end was reached. */
-    async reclaim(stream: StreamName, cursor: string, { free, alone }: Room): Promise<Found & { cursor: string }> {
-      const [next, flat, [vanished, left]] = (await scripts.reclaim(
+    async reclaim(stream: StreamName, cursor: string, { free, alone }: Room): Promise<Reclaimed> {
+      const [next, flat, [vanished, left, isBehind]] = (await scripts.reclaim(
         [keys.stream(stream), keys.attempts(group), keys.alive(group), keys.strikes(group)],
         [
           ...[group, consumer, visibilityTimeoutMs, cursor, free, keys.prefix],
-          ...[reportsLoss, shortOf(stream), alone, crashesMax],
+          ...[reportsLoss, shortOf(stream), alone, crashesMax, GROUPS.join(',')],
         ],
-      )) as [string, FlatEntry[], [string[], number]];
-      return { cursor: next, entries: flat.map((entry) => toEntry(stream, entry, now())), vanished, left };
+      )) as [string, FlatEntry[], [string[], number, number]];
+      const entries = flat.map((entry) => toEntry(stream, entry, now()));
+      return { cursor: next, entries, vanished, left, isBehind: isBehind === 1 };
     },
 
     /** What is pending to this consumer but for `held`: the reply that handed it out was lost. */
@@ -124,8 +129,8 @@ export function makeGroupStore(options: GroupStoreOptions) {
         return [shortOf(stream), ids.length, ...ids];
       });
       return (await scripts.keep(
-        [keys.alive(group), keys.strikes(group), ...streams.map((stream) => keys.stream(stream))],
-        [group, consumer, visibilityTimeoutMs, ...perStream],
+        [keys.alive(group), ...streams.map((stream) => keys.stream(stream))],
+        [group, consumer, visibilityTimeoutMs, keys.prefix, GROUPS.join(','), ...perStream],
       )) as string[];
     },
 
@@ -137,11 +142,14 @@ export function makeGroupStore(options: GroupStoreOptions) {
       )) as string[];
     },
 
-    /** Notes that a suspect begins to run. False when its claim is lost. */
-    async startAlone({ stream, id, eventId }: Entry): Promise<boolean> {
-      return (
-        (await scripts.startAlone([keys.stream(stream), keys.strikes(group)], [group, consumer, id, eventId])) === 1
-      );
+    /** Notes that an entry which was in a crash before begins to run; or says how long it must wait (ms). */
+    async noteStart({ stream, id, eventId }: Entry, state: 'begun' | 'alone'): Promise<'noted' | 'lost' | number> {
+      const answer = (await scripts.noteStart(
+        [keys.stream(stream), keys.strikes(group), keys.alive(group)],
+        [group, consumer, id, eventId, state],
+      )) as number;
+      if (answer < 0) return -answer;
+      return answer === 1 ? 'noted' : 'lost';
     },
 
     /** Gives entries to whoever reclaims next, without counting the delivery. */

@@ -1,6 +1,7 @@
 /**
- * Finds the entries that come before new ones: what was handed out here without being heard of, retries that are due, and what
- * dead or stopped workers left.
+ * Finds the entries that are taken before new ones: what was handed out here without being heard of, what dead or stopped
+ * workers left, and what was put off and is due: retries, replays, what waited for a provider. Of the last there may be
+ * thousands: where they take all the room, new entries come first in the next turn.
  */
 import type { Logger } from 'pino';
 import type { StreamName } from '../event-id.js';
@@ -39,6 +40,9 @@ export function makeTakeOver(options: {
   let hasStrays = false;
   let suspectsLeft = 0;
   let nextDueAt = 0;
+  let isTurnOfNew = false;
+  /** More of what dead workers left is there than there was room for: it comes first, as slots fall free. */
+  let isBehind = false;
   let reclaimedAt = 0;
 
   return {
@@ -46,12 +50,18 @@ export function makeTakeOver(options: {
       const entries: Entry[] = [];
       const room = () => roomBeside(deliverer.room(), entries);
       if (hasStrays) entries.push(...(await adopt(room)));
-      if (room().free > 0 && Date.now() >= nextDueAt) entries.push(...(await takeDue(room())));
       const isTurnOfSuspect = suspectsLeft > 0 && room().alone > 0;
-      if (isTurnOfSuspect || Date.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
+      const isTurnOfLeft = isBehind && room().free > 0;
+      if (isTurnOfSuspect || isTurnOfLeft || Date.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
         reclaimedAt = Date.now();
         await reclaimInto(entries, room);
       }
+      if (!isTurnOfNew && room().free > 0 && Date.now() >= nextDueAt) {
+        entries.push(...(await takeDue(room())));
+        isTurnOfNew = room().free === 0;
+      }
+      // What room is left now is offered to new entries.
+      if (room().free > 0) isTurnOfNew = false;
       return entries;
     },
     findStrays() {
@@ -103,16 +113,22 @@ export function makeTakeOver(options: {
   async function reclaimInto(entries: Entry[], room: () => Room): Promise<void> {
     let count = 0;
     suspectsLeft = 0;
+    const wasBehind = isBehind;
+    isBehind = false;
     for (const stream of store.streams) {
       let cursor = cursors.get(stream) ?? '0-0';
       do {
         const { free, alone } = room();
-        if (free <= 0 && alone <= 0) break;
+        if (free <= 0 && alone <= 0) {
+          isBehind ||= wasBehind || cursor !== '0-0';
+          break;
+        }
         const reply = await store.reclaim(stream, cursor, { free, alone });
         tellVanished(stream, reply.vanished);
         entries.push(...reply.entries);
         count += reply.entries.length;
         suspectsLeft += reply.left;
+        isBehind ||= reply.isBehind;
         cursor = reply.cursor;
       } while (cursor !== '0-0');
       cursors.set(stream, cursor);

@@ -28,10 +28,10 @@ for _, row in ipairs(redis.call('XPENDING', stream, group, '-', '+', 10000, cons
   local id = row[1]
   if not held[id] then
     local strikes = parse_strikes(redis.call('HGET', KEYS[3], short .. '-' .. id))
-    local is_suspect = strikes and strikes.state ~= 'run' and strikes.state ~= 'condemned'
+    local is_suspect = strikes and (strikes.state == 'wait' or strikes.state == 'alone')
     if is_suspect and alone_room > 0 then
       alone_room = alone_room - 1
-      set_waiting(KEYS[3], short .. '-' .. id, strikes)
+      set_put_off(KEYS[3], short .. '-' .. id, strikes)
       take(id, row[4], strikes)
     elseif not is_suspect and room > 0 then
       room = room - 1

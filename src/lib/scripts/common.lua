@@ -32,6 +32,9 @@ local function owned(stream, group, consumer, first, last, count)
   return mine
 end
 
+-- Lua hands over some thousand values at once and no more: what may be longer goes in parts.
+local PART = 1000
+
 local function field(fields, name)
   for i = 1, #fields, 2 do
     if fields[i] == name then return fields[i + 1] end
@@ -60,11 +63,12 @@ end
 
 -- {id, fields} pairs to {id, fields, done} triples, in one look-up.
 local function with_marks(entries, prefix)
-  if #entries == 0 then return {} end
   local marks = {}
   for i, entry in ipairs(entries) do marks[i] = mark_of(entry[2], prefix) end
-  local done = redis.call('MGET', unpack(marks))
-  for i, entry in ipairs(entries) do entry[3] = done[i] and 1 or 0 end
+  for from = 1, #marks, PART do
+    local done = redis.call('MGET', unpack(marks, from, math.min(from + PART - 1, #marks)))
+    for i, is_done in ipairs(done) do entries[from + i - 1][3] = is_done and 1 or 0 end
+  end
   return entries
 end
 
@@ -217,33 +221,40 @@ local A_DAY_MS = 86400000
 -- An entry that was started in so many crashes is a suspect: it runs alone.
 local SUSPECT_CRASHES = 2
 
--- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row:unexplained deaths before:state:owner'. The state
--- is 'run' (as usual), 'wait' (for the isolation slot), 'alone' (in it) or 'condemned'.
+-- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row:unexplained deaths before:state:owner@since'. The
+-- state is 'run' (handed out as usual), 'begun' (its start was noted), 'wait' (for the isolation slot), 'alone' (in it, since
+-- then, ms) or 'condemned'. The owner stays known after its death: what it had alone explains that death to every group.
 local function parse_strikes(text)
   if not text then return end
-  local crashes, alone, deaths, state, owner = string.match(text, '^(%d+):(%d+):(%d+):(%a+):(.*)$')
-  return { crashes = tonumber(crashes), alone = tonumber(alone), deaths = tonumber(deaths), state = state, owner = owner }
+  local crashes, alone, deaths, state, rest = string.match(text, '^(%d+):(%d+):(%d+):(%a+):(.*)$')
+  local owner, since = string.match(rest, '^(.*)@(%d+)$')
+  return { crashes = tonumber(crashes), alone = tonumber(alone), deaths = tonumber(deaths), state = state,
+    owner = owner or rest, since = tonumber(since) }
 end
 
 local function strikes_text(strikes)
-  return string.format('%d:%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.deaths, strikes.state, strikes.owner or '')
+  local since = strikes.since and string.format('@%d', strikes.since) or ''
+  return string.format('%d:%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.deaths, strikes.state,
+    (strikes.owner or '') .. since)
 end
 
--- Puts a suspect on its way to the isolation slot: until it starts there, no death of its worker is held against it.
-local function set_waiting(strikes_key, event_id, strikes)
-  strikes.state, strikes.owner = 'wait', nil
+-- Until it starts again, no death of a worker is held against it: a suspect is on its way to the isolation slot.
+local function set_put_off(strikes_key, event_id, strikes)
+  strikes.state, strikes.owner, strikes.since = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run', nil, nil
   redis.call('HSET', strikes_key, event_id, strikes_text(strikes))
 end
 
 -- As the worker is told: nothing, or how many crashes and what to do with it.
 local function strikes_told(strikes)
-  return strikes and strikes.crashes .. ':' .. strikes.state or ''
+  if not strikes then return '' end
+  return strikes.crashes .. ':' .. (strikes.state == 'begun' and 'run' or strikes.state)
 end
 
 -- Who is there (`alive:{group}`): consumer to its last heartbeat (ms), or 'dead' once its death was counted;
---   *last    anybody's latest sign of life
---   *quiet   until then nobody is taken for dead
---   *deaths  deaths of workers that had nothing in the isolation slot
+--   *last     anybody's latest sign of life
+--   *quiet    until then nobody is taken for dead
+--   *deaths   deaths of workers that had nothing in the isolation slot
+--   *control  until then nothing starts in the isolation slot, to see whether workers die without it as well
 local DEAD_AFTER = 0.9
 -- After Redis was away every worker looks dead to the first who is back: they all get this long to say that they live.
 local QUIET_MS = 1200
@@ -253,28 +264,52 @@ local function is_dead(beats, name, now, visibility_ms)
   return not beat or beat == 'dead' or tonumber(beat) < now - visibility_ms * DEAD_AFTER
 end
 
+-- After a suspect's worker died the slot stays empty for as long as the suspect had run, and some visibility timeouts more,
+-- as it took one to start it: a storm that kills every worker after a while has killed another by then. It is bounded, as
+-- a handler's waits are.
+local CONTROL_TIMEOUTS, CONTROL_MS_MAX = 2, 120000
+
+-- The suspect that a worker died with, of whichever group, as a worker has one isolation slot.
+local function suspect_of(strikes_keys, name)
+  for _, key in ipairs(strikes_keys) do
+    for _, text in ipairs(redis.call('HVALS', key)) do
+      local strikes = parse_strikes(text)
+      if strikes.owner == name and strikes.state ~= 'run' and strikes.state ~= 'begun' then return strikes end
+    end
+  end
+end
+
 -- Who is there, as {consumer to beat}, and whether anybody may be taken for dead now. Each death is counted once: where that
 -- worker had nothing in the isolation slot, it was no suspect's doing. A worker that lived through a time in which nobody was
--- heard knows that Redis was away.
-local function look_around(alive, strikes_key, consumer, now, visibility_ms)
+-- heard, or that is new after it, knows that Redis was away, or everybody dead.
+local function look_around(alive, strikes_keys, consumer, now, visibility_ms)
   local beats, flat = {}, redis.call('HGETALL', alive)
   for i = 1, #flat, 2 do beats[flat[i]] = flat[i + 1] end
-  if beats['*last'] and is_dead(beats, '*last', now, visibility_ms) and beats[consumer] and is_dead(beats, consumer, now, visibility_ms) then
+  local was_silent = beats['*last'] and is_dead(beats, '*last', now, visibility_ms)
+  if was_silent and is_dead(beats, consumer, now, visibility_ms) then
     beats['*quiet'] = now + QUIET_MS
     redis.call('HSET', alive, '*last', now, '*quiet', beats['*quiet'])
   end
   if now < tonumber(beats['*quiet'] or 0) then return beats, false end
   for name, beat in pairs(beats) do
     if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beats, name, now, visibility_ms) then
-      local is_explained = false
-      for _, text in ipairs(redis.call('HVALS', strikes_key)) do
-        local strikes = parse_strikes(text)
-        if strikes.state == 'alone' and strikes.owner == name then is_explained = true end
-      end
       redis.call('HSET', alive, name, 'dead')
       beats[name] = 'dead'
-      if not is_explained then beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1) end
+      local suspect = suspect_of(strikes_keys, name)
+      if not suspect then
+        beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1)
+      elseif suspect.since then
+        local control_ms = math.max(0, tonumber(beat) - suspect.since) + CONTROL_TIMEOUTS * visibility_ms
+        redis.call('HSET', alive, '*control', now + math.min(control_ms, CONTROL_MS_MAX))
+      end
     end
   end
   return beats, true
+end
+
+-- The strikes of every group, as the worker names them.
+local function strikes_keys_of(prefix, groups)
+  local found = {}
+  for group in string.gmatch(groups, '[^,]+') do found[#found + 1] = prefix .. 'strikes:' .. group end
+  return found
 end

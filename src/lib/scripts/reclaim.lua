@@ -1,21 +1,22 @@
 #!lua flags=allow-oom
 -- Takes over entries that nobody has kept alive for a while: of dead workers, of workers that have stopped, and of reads
--- whose reply was lost. Only what a dead worker had started counts as a crash. After the first an entry runs as usual; after
--- more it is a suspect and is only taken for the isolation slot, those with the fewest crashes first. What crashed its
--- worker alone, again and again, is condemned, but not while workers die without it as well: then something else kills them.
+-- whose reply was lost. Only what a dead worker had started counts as a crash. After the first an entry runs as usual, its
+-- start being noted from then on; after more it is a suspect and is only taken for the isolation slot, those with the fewest
+-- crashes first. What crashed its worker alone, again and again, is condemned, but not while workers die without it as well:
+-- then something else kills them. That is found out by keeping the slot empty for a while after each crash in it.
 --
 -- KEYS: stream, attempts, alive, strikes
 -- ARGV: group, consumer, visibility timeout (ms), cursor, count, key prefix, whether a vanished entry is reported (1|0),
---       the stream's short name, room in the isolation slot, crashes after which an entry may be condemned
--- Returns {next cursor, entries of {id, fields, done, attempts record, strikes}, {vanished ids, suspects left behind}}
+--       the stream's short name, room in the isolation slot, crashes after which an entry may be condemned, all groups
+--       separated by commas
+-- Returns {next cursor, entries of {id, fields, done, attempts record, strikes}, {vanished ids, suspects left behind,
+-- whether others were left behind for want of room (1|0)}}
 local stream, attempts, alive, strikes_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, consumer, visibility_ms, room, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[6]
 local short, alone_room, crashes_max = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local PAGE, SCAN_MAX = 200, 2000
 -- Twice alone may be chance.
 local ALONE_CRASHES = 3
--- However many other deaths there are, there is an end to it.
-local CRASHES_END = 10 * crashes_max
 
 local now, beats, may_be_dead
 
@@ -25,20 +26,21 @@ local function judge(event_id, died)
   if not strikes and not died then return end
   strikes = strikes or { crashes = 0, alone = 0, deaths = 0, state = 'run' }
   if strikes.state == 'condemned' then return strikes end
-  local was_alone, had_started = strikes.state == 'alone', strikes.state == 'run' or strikes.state == 'alone'
+  -- At its first crash it is not known whether it had begun: what is handed out begins within the same moment.
+  local was_alone = strikes.state == 'alone'
+  local had_started = strikes.crashes == 0 or strikes.state == 'begun' or was_alone
   if died and had_started then strikes.crashes = strikes.crashes + 1 end
   strikes.state = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run'
   if died and was_alone then
     local deaths = tonumber(beats['*deaths'] or 0)
     strikes.alone = strikes.alone > 0 and strikes.deaths == deaths and strikes.alone + 1 or 1
     strikes.deaths = deaths
-    local is_proven = strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES
-    if is_proven or strikes.crashes >= CRASHES_END then strikes.state = 'condemned' end
+    if strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES then strikes.state = 'condemned' end
   end
   return strikes
 end
 
-local entries, vanished, suspects, emptied = {}, {}, {}, false
+local entries, vanished, suspects, emptied, is_behind = {}, {}, {}, false, 0
 
 local function take(row)
   local event_id = short .. '-' .. row.id
@@ -61,14 +63,16 @@ end
 local function consider(row)
   if not now then
     now = now_ms()
-    beats, may_be_dead = look_around(alive, strikes_key, consumer, now, visibility_ms)
+    beats, may_be_dead = look_around(alive, strikes_keys_of(prefix, ARGV[11]), consumer, now, visibility_ms)
   end
   row.died = row.owner ~= HANDED_BACK and row.owner ~= consumer and is_dead(beats, row.owner, now, visibility_ms)
   if row.died and not may_be_dead then return end
   row.strikes = judge(short .. '-' .. row.id, row.died)
   if row.strikes and row.strikes.state == 'wait' then
     suspects[#suspects + 1] = row
-  elseif room > 0 and take(row) then
+  elseif room < 1 then
+    is_behind = 1
+  elseif take(row) then
     room = room - 1
   end
 end
@@ -96,4 +100,4 @@ end
 if emptied and #redis.call('XPENDING', stream, group, '-', '+', 1, HANDED_BACK) == 0 then
   redis.call('XGROUP', 'DELCONSUMER', stream, group, HANDED_BACK)
 end
-return { cursor, with_marks(entries, prefix), { vanished, left } }
+return { cursor, with_marks(entries, prefix), { vanished, left, is_behind } }

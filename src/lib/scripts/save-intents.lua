@@ -1,9 +1,11 @@
 #!lua flags=allow-oom
 -- Notes what is about to be written to leads, event by event: only for who holds the leases on all of them, so that it is
 -- also the last look before a write. It may run when Redis is out of memory: writing is what drains the pipeline.
+-- What was noted before and is gone has got its receipt meanwhile: noted again it would stay for ever.
 --
 -- KEYS: leases, intents
--- ARGV: owner; then for each lead its email, the number of events, and for each of these its id and its intent
+-- ARGV: owner; then for each lead its email, the number of events, and for each of these its id, its intent and whether it
+--       was noted before (1|0)
 -- Returns the emails whose lease is lost; then nothing was saved
 local PART = 1000
 local owner, now = ARGV[1], now_ms()
@@ -11,10 +13,12 @@ local emails, added = {}, {}
 local at = 2
 while at <= #ARGV do
   local intents = {}
-  for n = 0, tonumber(ARGV[at + 1]) - 1 do intents[ARGV[at + 2 + n * 2]] = ARGV[at + 3 + n * 2] end
+  for n = at + 2, at + 1 + tonumber(ARGV[at + 1]) * 3, 3 do
+    intents[ARGV[n]] = { text = ARGV[n + 1], was_noted = ARGV[n + 2] == '1' }
+  end
   emails[#emails + 1] = ARGV[at]
   added[#added + 1] = intents
-  at = at + 2 + tonumber(ARGV[at + 1]) * 2
+  at = at + 2 + tonumber(ARGV[at + 1]) * 3
 end
 
 -- In parts, as Lua hands over some thousand values at once and no more.
@@ -34,9 +38,13 @@ end)
 if #lost > 0 then return lost end
 each(KEYS[2], function(i, saved)
   local intents = saved and cjson.decode(saved) or {}
-  for event, intent in pairs(added[i]) do intents[event] = intent end
-  changes[#changes + 1] = emails[i]
-  changes[#changes + 1] = cjson.encode(intents)
+  for event, intent in pairs(added[i]) do
+    if not intent.was_noted or intents[event] then intents[event] = intent.text end
+  end
+  if next(intents) then
+    changes[#changes + 1] = emails[i]
+    changes[#changes + 1] = cjson.encode(intents)
+  end
 end)
 for from = 1, #changes, PART do redis.call('HSET', KEYS[2], unpack(changes, from, math.min(from + PART - 1, #changes))) end
 return {}

@@ -57,6 +57,7 @@ for i = 1, outcomes do
 end
 
 local prefix = string.match(source, '^(.*)events:%a+$')
+local strikes_key = prefix .. 'strikes:' .. group
 local first, last = ARGV[4], parsed[outcomes].id
 local mine = owned(source, group, consumer, first, last, 10000)
 local acked, cleared, settled = {}, {}, {}
@@ -91,6 +92,9 @@ for i, outcome in ipairs(parsed) do
     elseif outcome.kind == 'park' or outcome.kind == 'wait' then
       redis.call('ZADD', outcome.set, now + outcome.delay, outcome.event_id)
       redis.call('HSET', attempts, outcome.event_id, outcome.record)
+      -- It runs no more: a death of its worker now is none of its doing.
+      local noted = outcome.had_attempts and parse_strikes(redis.call('HGET', strikes_key, outcome.event_id))
+      if noted then set_put_off(strikes_key, outcome.event_id, noted) end
     end
     if outcome.had_attempts and (outcome.kind == 'done' or outcome.kind == 'fail' or outcome.kind == 'ack') then
       cleared[#cleared + 1] = outcome.event_id
@@ -101,6 +105,6 @@ if #acked > 0 then redis.call('XACK', source, group, unpack(acked)) end
 if #cleared > 0 then
   redis.call('HDEL', attempts, unpack(cleared))
   redis.call('HDEL', KEYS[3], unpack(cleared))
-  redis.call('HDEL', prefix .. 'strikes:' .. group, unpack(cleared))
+  redis.call('HDEL', strikes_key, unpack(cleared))
 end
 return settled

@@ -26,6 +26,9 @@ local HORIZON_MS = 1000
 local LATE_MS, SPACING = 100, 1.1
 -- What is left of a day's calls is not spent faster than in so many seconds, once it is told.
 local LEFT_S, LEFT_KNOWN_MS = 600, 600000
+-- The longest that a provider's wish to wait is heeded, and any rate spaces calls by less: what lies further ahead was
+-- written before the clock went back.
+local AHEAD_MS_MAX = 75000
 local KEPT_MS = 3600000
 
 local now = now_ms()
@@ -44,6 +47,12 @@ local function set(name, value)
   changes[#changes + 1] = string.format('%.3f', value)
 end
 local function at(name) return state[name] or 0 end
+for _, name in ipairs({ 'hold', 'tat' }) do
+  if at(name) > now + AHEAD_MS_MAX then state[name] = 0 end
+end
+for _, name in ipairs({ 'shrunk', 'grown', 'leftat' }) do
+  if at(name) > now then state[name] = 0 end
+end
 
 -- What the provider said.
 local conc = math.min(conc_max, state.conc or conc_max)
@@ -84,6 +93,12 @@ local limit = math.max(1, math.floor(conc + 0.001))
 local granted_to_others, askers, unmet, ahead = 0, 1, 0, 0
 local since = (queued > 0 and (mine.g or 0) == 0) and (mine.s or now) or now
 for id, other in pairs(others) do
+  -- It lasts as long from now on, where the clock went back: its worker may live.
+  if other.u > now + AHEAD_MS_MAX then
+    other.u = now + grant_ms
+    changes[#changes + 1] = 'w:' .. id
+    changes[#changes + 1] = cjson.encode(other)
+  end
   if other.u <= now then
     gone[#gone + 1] = 'w:' .. id
     others[id] = nil

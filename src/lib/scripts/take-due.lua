@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Takes back entries that were parked for a retry and are due, and entries that wait for a provider which is up again.
--- While a provider is paused, one waiting entry at a time is let through as a probe.
+-- While a provider is paused, one waiting entry at a time is let through as a probe. Beyond that what is parked and what
+-- waits for each provider take turns to be first, as any of them may be long.
 -- A parked entry is acknowledged and stands in no pending list: XCLAIM FORCE makes it pending again, owned by the caller.
 -- An entry that is suspected to crash workers is only taken for the isolation slot; without one it stays where it is.
 --
 -- KEYS: parked, attempts, strikes, cursors, then for each provider: its pause, the entries waiting for it
--- ARGV: group, consumer, limit, key prefix, whether a vanished entry is reported (1|0), room in the isolation slot, then the
---       providers' names
+-- ARGV: group, consumer, limit, key prefix, whether a vanished entry is reported (1|0), room in the isolation slot, number of
+--       the turn, then the providers' names
 -- Returns {now, next due or -1, entries of {event id, fields, done, attempts record, strikes, provider probed}}
 local group, consumer, limit, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
 local now = now_ms()
@@ -43,7 +44,7 @@ local function take(event_ids, set, probing, count)
     else
       if is_suspect then
         alone_room = alone_room - 1
-        set_waiting(KEYS[3], event_id, strikes)
+        set_put_off(KEYS[3], event_id, strikes)
       end
       claim(event_id, set, strikes, probing)
       count = count - 1
@@ -59,13 +60,13 @@ local is_due = first[2] and tonumber(first[2]) <= now
 if not is_due and not is_waiting then return { now, first[2] and tonumber(first[2]) or -1, {} } end
 
 suspects = redis.call('HLEN', KEYS[3])
-for i = 7, #ARGV do
-  local pause, waiting = KEYS[5 + (i - 7) * 2], KEYS[6 + (i - 7) * 2]
-  local room = limit - #taken
-  if room > 0 and redis.call('EXISTS', waiting) == 1 then
+local sources = { { KEYS[1], '-inf', now } }
+for i = 8, #ARGV do
+  local pause, waiting = KEYS[5 + (i - 8) * 2], KEYS[6 + (i - 8) * 2]
+  if limit > #taken and redis.call('EXISTS', waiting) == 1 then
     local probe_at = redis.call('HGET', pause, 'probeAt')
     if not probe_at then
-      take(redis.call('ZRANGE', waiting, 0, room + suspects - 1), waiting, '', room)
+      sources[#sources + 1] = { waiting, '-inf', '+inf' }
     elseif tonumber(probe_at) <= now then
       local wait = tonumber(redis.call('HGET', pause, 'probeMs'))
       redis.call('HSET', pause, 'probeAt', now + wait)
@@ -74,13 +75,20 @@ for i = 7, #ARGV do
   end
 end
 
-local room = limit - #taken
-if room > 0 then
-  take(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, room + suspects), KEYS[1], '', room)
+for n = 1, #sources do
+  local set, first_at, last_at = unpack(sources[(n + tonumber(ARGV[7])) % #sources + 1])
+  local room = limit - #taken
+  if room > 0 then
+    take(redis.call('ZRANGEBYSCORE', set, first_at, last_at, 'LIMIT', 0, room + suspects), set, '', room)
+  end
 end
+-- When the first that is left may be taken.
 local next_due = -1
-first = redis.call('ZRANGE', KEYS[1], 0, suspects, 'WITHSCORES')
-for i = 1, #first, 2 do
-  if next_due < 0 and not passed_over[first[i]] then next_due = tonumber(first[i + 1]) end
+for i, source in ipairs(sources) do
+  first = redis.call('ZRANGE', source[1], 0, suspects, 'WITHSCORES')
+  for n = 1, #first, 2 do
+    local at = i == 1 and tonumber(first[n + 1]) or now
+    if not passed_over[first[n]] and (next_due < 0 or at < next_due) then next_due = at end
+  end
 end
 return { now, next_due, taken }

@@ -29,7 +29,7 @@ local function claim(i, id, event_id, fields)
       return
     end
     alone_room = alone_room - 1
-    set_waiting(KEYS[3], event_id, strikes)
+    set_put_off(KEYS[3], event_id, strikes)
   end
   redis.call('XCLAIM', KEYS[i], group, consumer, 0, id, 'FORCE', 'RETRYCOUNT', 1, 'JUSTID')
   with_replay(prefix, group, event_id, fields)
