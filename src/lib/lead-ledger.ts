@@ -101,7 +101,7 @@ export function makeLeadLedger(options: {
         assertHeld: hold.assertHeld,
         async saveIntents(added) {
           if (added.size === 0) return;
-          const lost = await saveScript([keys.leadLeases(), keys.intents()], [holder, ...flatten(added)]);
+          const lost = await saveScript([keys.leadLeases(), keys.intents()], [holder, ...flatten(added, intents)]);
           if ((lost as string[]).length > 0) hold.lose();
           hold.assertHeld();
           for (const [email, events] of added) intents.set(email, new Map([...(intents.get(email) ?? []), ...events]));
@@ -180,11 +180,14 @@ function keepAlive(options: { leaseMs: number; askedAt: number; keep: () => Prom
   }
 }
 
-function flatten(intents: ReadonlyMap<string, Intents>): string[] {
-  return [...intents].flatMap(([email, events]) => [
+/** `known`: what this worker has read or noted before. */
+function flatten(added: ReadonlyMap<string, Intents>, known: ReadonlyMap<string, Intents>): string[] {
+  return [...added].flatMap(([email, events]) => [
     email,
     String(events.size),
-    ...[...events].flatMap(([eventId, intent]) => [eventId, JSON.stringify(intent)]),
+    ...[...events].flatMap(([eventId, intent]) => [
+      ...[eventId, JSON.stringify(intent), known.get(email)?.has(eventId) ? '1' : '0'],
+    ]),
   ]);
 }
 

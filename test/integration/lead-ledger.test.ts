@@ -84,6 +84,22 @@ test('an intent is remembered until the receipt of its event stands, and another
   await next.release();
 });
 
+test('what another has meanwhile got its receipt for is not noted again by who has read it before', async () => {
+  const ledger = ledgerOf('a');
+  const first = await ledger.lease(['x@a.example']);
+  await first.saveIntents(new Map([['x@a.example', new Map([['e1', intent('o1', 'Company', '2abc')]])]]));
+  await first.release();
+  const second = await ledgerOf('b').lease(['x@a.example']);
+  await ledger.dropIntents([['x@a.example', 'e1']]);
+  const own = ['e2', intent('o2', 'Phone', '2def')] as const;
+  await second.saveIntents(new Map([['x@a.example', new Map([...second.intentsOf('x@a.example'), own])]]));
+  assert.equal((await ledger.readIntents(['x@a.example'])).get('x@a.example'), new Map([own]));
+  const changed = ['e2', intent('o2', 'Phone', '2xyz')] as const;
+  await second.saveIntents(new Map([['x@a.example', new Map([changed])]]));
+  assert.equal((await ledger.readIntents(['x@a.example'])).get('x@a.example'), new Map([changed]));
+  await second.release();
+});
+
 test('who has lost a lease can neither save nor write, and is told at once', async () => {
   const held = await ledgerOf('a').lease(['x@a.example', 'y@a.example']);
   held.assertHeld();
