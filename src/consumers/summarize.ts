@@ -54,7 +54,7 @@ export function makeSummarize(options: SummarizeOptions) {
 /** The meeting as Read.ai tells it, with its own summary and action items and no call to anybody. */
 export function meetingOf({ data, key, at }: MeetingEvent, internalDomains: readonly string[]): MeetingSummarized {
   const meetingId = (data.session_id ?? data.meeting_id)!;
-  const attendees = attendeesOf(data, internalDomains);
+  const { attendees, leftOut } = attendeesOf(data, internalDomains);
   const skip = skipOf({ data, attendees, internalDomains });
   return {
     meetingId,
@@ -64,6 +64,7 @@ export function meetingOf({ data, key, at }: MeetingEvent, internalDomains: read
     ...(data.start_time !== undefined && { startedAt: data.start_time }),
     ...(isWebLink(data.report_url) && { reportUrl: data.report_url }),
     attendees,
+    ...(leftOut > 0 && { attendeesLeftOut: leftOut }),
     ...(skip !== undefined && { skip }),
     ...(skip === 'internal_meeting' ? { summary: '' } : ownWordsOf(data)),
   };

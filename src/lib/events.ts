@@ -147,6 +147,8 @@ const meetingSummarized = z.object({
   attendees: z.array(
     z.object({ name: z.string(), email: z.string().optional(), side: z.enum(['external', 'internal', 'unknown']) }),
   ),
+  /** How many people are not listed, where there were too many. */
+  attendeesLeftOut: z.number().int().optional(),
   /** Why nothing is to be written to the CRM; absent when something is. */
   skip: z.enum(['internal_meeting', 'no_external_email']).optional(),
   /** Absent where no model was asked: then `summary` is Read.ai's own. */

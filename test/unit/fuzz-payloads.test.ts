@@ -4,17 +4,24 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { factsOf } from '../../src/consumers/crm-sync/lead-facts.js';
 import { bookingDescription, bookingNote, meetingNote } from '../../src/consumers/crm-sync/note-text.js';
+import { splitName } from '../../src/consumers/enrich/names.js';
 import { leadOf } from '../../src/consumers/enrich.js';
+import { makeSideOfSpeaker } from '../../src/consumers/summarize/attendees.js';
+import { turnsOf } from '../../src/consumers/summarize/transcript.js';
 import { meetingOf } from '../../src/consumers/summarize.js';
 import { parseJson } from '../../src/ingest/parse-json.js';
 import { makeSources } from '../../src/ingest/sources/index.js';
-import { isUsableId, lastSegment } from '../../src/ingest/sources/source.js';
+import { isUsableId } from '../../src/ingest/sources/source.js';
 import { decodeEntry, encodeFollowOn } from '../../src/lib/codec.js';
 import { TerminalError } from '../../src/lib/errors.js';
-import { catalogue, type NewEvent, type StoredEvent } from '../../src/lib/events.js';
+import { catalogue, type EventType, type NewEvent, type StoredEvent } from '../../src/lib/events.js';
 import { makeLogger } from '../../src/lib/logger.js';
+import { parseAnswer } from '../../src/lib/providers/gemini/reply.js';
+import { lastSegment } from '../../src/lib/uri.js';
 import { holds } from '../helpers/fuzz.js';
+import { GROWTH_MAX, growthOf, ratioOf } from '../helpers/growth.js';
 import { damaged, hostileBody, hostileText, hostileValue, samplesOf } from '../helpers/hostile.js';
+import { booking, report } from '../helpers/webhooks.js';
 
 const bodies = suite('webhook bodies under fuzz');
 const entries = suite('entries under fuzz');
@@ -165,12 +172,116 @@ function logOf(error: unknown): string {
 
 const bounds = suite('bounded work');
 
+/** What patterns that go back and forth stumble over. */
+const RUNS = [
+  ...['/', '?', ' ', '\t', 'i', '(', '.', '@', 'a', '-', '[', '|', '"', '<', '&', '\u00e9', '\u200b', '\n'],
+  ...['iv', '-a', 'a ', 'a.', '/a', '//', ' - ', '(a', 'a(', '\r\n', 'Dr. ', 'x, ', '0 ', '{"'],
+];
+
 bounds('long runs of one character take no longer than others of their length', () => {
-  for (const character of ['/', '?', ' ', '\t', 'i', '(', '.', '@', 'a']) {
-    const long = `${character.repeat(400_000)}!`;
+  for (const run of RUNS) {
+    const long = `${run.repeat(400_000)}!`;
     assert.type(lastSegment(long), 'string');
     assert.is(isUsableId(long), false);
     assert.is(isUsableId(long.slice(0, 257)), false);
+  }
+});
+
+/** The work of a consumer on what was stored: the catalogue's shape, then the rules. */
+function growthOfWork(work: (event: StoredEvent) => unknown, type: EventType, make: (size: number) => unknown) {
+  const store = (size: number) => {
+    const fields = { type, key: 'readai:meeting_completed:S', at: '2026-11-02T09:00:00Z', v: '1' };
+    return decodeEntry(catalogue[type].stream, '1-0', { ...fields, data: JSON.stringify(make(size)) });
+  };
+  return growthOf(work, store, 2_000);
+}
+
+const workOnLead = (event: StoredEvent) => leadOf((event as StoredEvent<'calendly.invitee.created'>).data, []);
+
+bounds('a lead is no more work by the character where every text of a booking is long', () => {
+  for (const run of RUNS) {
+    const growth = growthOfWork(workOnLead, 'calendly.invitee.created', (size) => {
+      const text = `a${run.repeat(size / run.length)}!`;
+      const many = [{ question: text, answer: text }];
+      const location = { type: 'outbound_call', location: text };
+      const members = [{ user_name: text, user_email: text }];
+      return booking({
+        ...{ uri: text, name: text, first_name: null, old_invitee: text, text_reminder_number: text, timezone: text },
+        ...{ tracking: { utm_source: text, utm_medium: text }, questions_and_answers: many },
+        scheduled_event: { uri: text, name: text, start_time: text, location, event_memberships: members },
+      });
+    });
+    assert.ok(growth < GROWTH_MAX, `${JSON.stringify(run)}: ${growth.toFixed(1)}`);
+  }
+});
+
+bounds('a routing form is no more work by the answer', () => {
+  const growth = growthOfWork(workOnLead, 'calendly.routing_form_submission.created', (size) => ({
+    ...{ event: 'routing_form_submission.created', created_at: '2026-11-02T09:00:00Z' },
+    payload: {
+      uri: 'https://api.calendly.com/routing_form_submissions/F-1',
+      questions_and_answers: Array.from({ length: size / 10 }, (_, i) => ({
+        question: `What is your email ${i}`,
+        answer: `a${i}@b`,
+      })),
+    },
+  }));
+  assert.ok(growth < GROWTH_MAX, growth.toFixed(1));
+});
+
+bounds('a short name is split at once, whatever numerals and titles it is made of', () => {
+  for (const run of ['iv', 'iiv', 'v', 'ph.d', 'Dr. ', 'md', 'van ', ', ']) {
+    const name = `A, ${run.repeat(30)}`.slice(0, 68);
+    const ratio = ratioOf(splitName, `${name}x`, 'A, Quite An Ordinary Name Of Someone Who Has Taken Very Many More');
+    assert.ok(ratio < 100, `${run}: ${ratio.toFixed(1)}`);
+  }
+});
+
+const workOnMeeting = (event: StoredEvent) => {
+  const meeting = event as StoredEvent<'readai.meeting_completed'>;
+  meetingOf(meeting, ['seller.example']);
+  turnsOf(meeting.data, makeSideOfSpeaker(meeting.data, ['seller.example']));
+};
+
+const CROWDS: Record<string, (index: number) => string> = {
+  'names of their own': (index) => `Person${index} Number${index}`,
+  'a surname in common': (index) => `Person${index} Smith`,
+  'one name in many spellings': (index) => `Ann${'-'.repeat(index % 50)} Smith (${index})`,
+};
+for (const [what, nameOf] of Object.entries(CROWDS)) {
+  bounds(`a meeting is no more work by the head, with ${what}`, () => {
+    const growth = growthOfWork(workOnMeeting, 'readai.meeting_completed', (size) => {
+      const names = Array.from({ length: size / 32 }, (_, index) => nameOf(index));
+      return report({
+        participants: names.map((name) => ({ name })),
+        transcript: { speaker_blocks: names.map((name) => ({ speaker: { name: `${name} X` }, words: 'We do.' })) },
+      });
+    });
+    assert.ok(growth < GROWTH_MAX, growth.toFixed(1));
+  });
+}
+
+bounds('a meeting is no more work by the character where every text is long', () => {
+  for (const run of RUNS) {
+    const growth = growthOfWork(workOnMeeting, 'readai.meeting_completed', (size) => {
+      const text = `a${run.repeat(size / run.length)}!`;
+      const person = { name: text, email: text };
+      return report({
+        ...{ title: text, summary: text, report_url: text, action_items: [{ text }] },
+        ...{ owner: person, participants: [person, { first_name: text, last_name: text }] },
+        transcript: { speaker_blocks: [{ speaker: { name: text }, words: text }] },
+      });
+    });
+    assert.ok(growth < GROWTH_MAX, `${JSON.stringify(run)}: ${growth.toFixed(1)}`);
+  }
+});
+
+bounds('an answer of a model is no more work by the character, good or not', () => {
+  for (const run of [...RUNS, '```', '``` ', '```json\n', '{', '{}', '}{', '[[', '\\"']) {
+    const text = (size: number) => `\`\`\`${run.repeat((4 * size) / run.length)}`;
+    const good = growthOf(parseAnswer, (size) => JSON.stringify({ summary: text(size) }), 2_000);
+    const bad = growthOf(parseAnswer, (size) => `Here: ${text(size)}`, 2_000);
+    assert.ok(good < GROWTH_MAX && bad < GROWTH_MAX, `${JSON.stringify(run)}: ${good.toFixed(1)}, ${bad.toFixed(1)}`);
   }
 });
 

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { bookingOfInvitee } from '../../src/consumers/enrich/booking.js';
 import { bookingKind, isWorthAssessing } from '../../src/consumers/enrich/booking-kind.js';
 import { factsOfInvitee, findEmail } from '../../src/consumers/enrich/lead-facts.js';
 import { leadSourceOf } from '../../src/consumers/enrich/lead-source.js';
@@ -125,6 +126,23 @@ facts('no fact is longer than 200 code points, and none is cut within a characte
   assert.not.match(timezone!, /\p{Cs}/u);
 });
 
+const places = suite('where a call is held');
+
+for (const [type, location, place] of [
+  ['zoom_conference', 'https://zoom.example/j/1', 'Zoom'],
+  ['custom', 'My office, 2nd floor', 'My office, 2nd floor'],
+  ['custom', 'https://meet.example/secret', 'Online'],
+  ['constructor', 'My office', 'My office'],
+  ['__proto__', undefined, undefined],
+] as const) {
+  places(`a location of type ${type} at ${location} is ${place}`, () => {
+    const webhook = booking((payload) => {
+      payload.scheduled_event.location = { type, location };
+    });
+    assert.is(bookingOfInvitee(webhook).place, place);
+  });
+}
+
 const sources = suite('the source of a lead');
 
 const trackings: [string | undefined, string | undefined, string][] = [
@@ -208,6 +226,7 @@ for (const [lead, isWorth] of leads) {
 
 questions.run();
 facts.run();
+places.run();
 sources.run();
 emails.run();
 kinds.run();

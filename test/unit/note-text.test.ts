@@ -52,6 +52,12 @@ const booking: NonNullable<LeadEnriched['booking']> = {
 
 const test = suite('note text');
 
+test('a meeting note tells of people who are not listed', () => {
+  const { content } = meetingNote({ ...assessed, data: { ...assessed.data, attendeesLeftOut: 57 } });
+  assert.match(content, '\nToo many to list, and no leads made of them: 57\n');
+  assert.not.match(meetingNote(assessed).content, 'Too many to list');
+});
+
 test('a meeting note has a dated title and everything a salesperson needs, in order', () => {
   const { title, content } = meetingNote(assessed);
   assert.is(title, '2026-11-20 Mock-up review');

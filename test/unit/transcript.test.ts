@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { attendeesOf, makeSideOfSpeaker } from '../../src/consumers/summarize/attendees.js';
+import { attendeesOf as attendanceOf, makeSideOfSpeaker } from '../../src/consumers/summarize/attendees.js';
 import { estimateTokens, renderTranscript, type Turn, turnsOf } from '../../src/consumers/summarize/transcript.js';
 import { type ReadaiMeetingWebhook, readaiMeetingWebhook } from '../../src/lib/payloads/readai.js';
 import { readFixture } from '../helpers/webhook-events.js';
@@ -21,6 +21,8 @@ function meeting(participants: object[], blocks: Block[] = [], owner: object | n
     },
   });
 }
+
+const attendeesOf = (of: ReadaiMeetingWebhook, internal: string[]) => attendanceOf(of, internal).attendees;
 
 const attending = suite('who was there');
 
@@ -89,6 +91,14 @@ attending('a speaker who is no participant is added, of an unknown side', () => 
   assert.is(attendees.length, 3);
 });
 
+attending('of a crowd as many are listed as can be, and how many are not is told', () => {
+  const crowd = Array.from({ length: 2_500 }, (_, index) => ({ name: `Guest ${index}`, email: `g${index}@b.example` }));
+  const { attendees, leftOut } = attendanceOf(meeting(crowd, [['Dana Ortiz', 'Hello.']]), INTERNAL);
+  assert.is(attendees.length, 100);
+  assert.is(attendees.length + leftOut, 2_501);
+  assert.is(attendanceOf(meeting([karen, rita]), INTERNAL).leftOut, 0);
+});
+
 const sides = suite('on whose side a speaker is');
 
 const people = meeting([karen, rita, { name: 'João Angelo Silva', email: 'joao@brightwater.example' }]);
@@ -116,6 +126,24 @@ sides('a name that a customer and one of us share is unknown', () => {
 sides('a name that two customers share is a customer', () => {
   const shared = meeting([karen, { name: 'Karen Liu', email: 'kl@brightwater.example' }]);
   assert.is(makeSideOfSpeaker(shared, INTERNAL)('Karen Liu'), 'external');
+});
+
+sides('a name is nobody in a crowd of which not all were looked at', () => {
+  const crowd = Array.from({ length: 999 }, (_, index) => ({ name: `Guest ${index}` }));
+  assert.is(makeSideOfSpeaker(meeting([karen, ...crowd]), INTERNAL)('Karen Liu'), 'external');
+  assert.is(makeSideOfSpeaker(meeting([karen, ...crowd, { name: 'One More' }]), INTERNAL)('Karen Liu'), 'unknown');
+});
+
+sides('a name made of words that many have is looked up as any other', () => {
+  const many = ['a b', 'a c', 'b c', 'c d'].map((name) => ({ name, email: `${name.replace(' ', '')}@b.example` }));
+  const sideOf = makeSideOfSpeaker(meeting([...many, { name: 'a b c', email: 'abc@vendor.example' }]), INTERNAL);
+  assert.equal(['a b c', 'b a', 'a b d', 'c b a d', 'd e'].map(sideOf), [
+    'internal',
+    'external',
+    'external',
+    'unknown',
+    'unknown',
+  ]);
 });
 
 const turning = suite('a transcript as turns');

@@ -133,8 +133,8 @@ function stepLine({
 
 const SIDES = { external: 'Customer', internal: 'Us', unknown: 'Side not known' } as const;
 
-function attendeeLines({ attendees }: Meeting): string[] {
-  return Object.entries(SIDES).flatMap(([side, label]) => {
+function attendeeLines({ attendees, attendeesLeftOut = 0 }: Meeting): string[] {
+  const lines = Object.entries(SIDES).flatMap(([side, label]) => {
     const ofSide = attendees.filter((attendee) => attendee.side === side);
     if (ofSide.length === 0) return [];
     const names = ofSide.slice(0, LIST_MAX).map(({ name, email }) => {
@@ -144,6 +144,7 @@ function attendeeLines({ attendees }: Meeting): string[] {
     const more = ofSide.length - names.length;
     return [`${label}: ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`];
   });
+  return attendeesLeftOut > 0 ? [...lines, `Too many to list, and no leads made of them: ${attendeesLeftOut}`] : lines;
 }
 
 function tellBooking(data: LeadEnriched): { headline: string; lines: Section } | undefined {

@@ -5,6 +5,7 @@
 import { clipLine, clipText } from '../../lib/clip.js';
 import type { LeadEnriched } from '../../lib/events.js';
 import type { CalendlyInviteeWebhook, CalendlyRoutingFormWebhook } from '../../lib/payloads/calendly.js';
+import { lastSegment } from '../../lib/uri.js';
 import type { Answer } from './questions.js';
 
 type Booking = NonNullable<LeadEnriched['booking']>;
@@ -17,8 +18,8 @@ const ANSWERS_MAX = 10;
 export function bookingOfInvitee({ event, payload }: CalendlyInviteeWebhook): Booking {
   const { scheduled_event: scheduled } = payload;
   return compact({
-    id: lastSegment(payload.uri),
-    replaces: payload.old_invitee === undefined ? undefined : lastSegment(payload.old_invitee),
+    id: idOf(payload.uri),
+    replaces: payload.old_invitee === undefined ? undefined : idOf(payload.old_invitee),
     name: line(scheduled?.name),
     startsAt: line(scheduled?.start_time),
     timezone: line(payload.timezone),
@@ -30,7 +31,7 @@ export function bookingOfInvitee({ event, payload }: CalendlyInviteeWebhook): Bo
 }
 
 export function bookingOfRoutingForm({ payload }: CalendlyRoutingFormWebhook): Booking {
-  return compact({ id: lastSegment(payload.uri), answers: boundAnswers(payload.questions_and_answers) });
+  return compact({ id: idOf(payload.uri), answers: boundAnswers(payload.questions_and_answers) });
 }
 
 type Loose<T> = { [K in keyof T]: T[K] | undefined };
@@ -43,8 +44,8 @@ function line(text: string | undefined): string | undefined {
   return clipLine(text ?? '', LINE_MAX) || undefined;
 }
 
-function lastSegment(uri: string): string {
-  return clipLine(uri.split('?', 1)[0]!.replace(/\/+$/, '').split('/').at(-1)!, LINE_MAX);
+function idOf(uri: string): string {
+  return clipLine(lastSegment(uri), LINE_MAX);
 }
 
 function hostsOf({ scheduled_event: scheduled }: Invitee): string | undefined {
@@ -52,26 +53,27 @@ function hostsOf({ scheduled_event: scheduled }: Invitee): string | undefined {
   return line(hosts.flatMap(({ user_name, user_email }) => user_name ?? user_email ?? []).join(', '));
 }
 
-/** By `location.type` of developer.calendly.com's "Webhook Payload". */
-const PLACES: Record<string, string> = {
-  zoom: 'Zoom',
-  zoom_conference: 'Zoom',
-  google_conference: 'Google Meet',
-  microsoft_teams_conference: 'Microsoft Teams',
-  webex_conference: 'Webex',
-  gotomeeting: 'GoToMeeting',
-  gotomeeting_conference: 'GoToMeeting',
-  outbound_call: 'Phone call',
-  inbound_call: 'Phone call',
-};
+/** By `location.type` of developer.calendly.com's "Webhook Payload". A map, as `constructor` is no place. */
+const PLACES = new Map([
+  ['zoom', 'Zoom'],
+  ['zoom_conference', 'Zoom'],
+  ['google_conference', 'Google Meet'],
+  ['microsoft_teams_conference', 'Microsoft Teams'],
+  ['webex_conference', 'Webex'],
+  ['gotomeeting', 'GoToMeeting'],
+  ['gotomeeting_conference', 'GoToMeeting'],
+  ['outbound_call', 'Phone call'],
+  ['inbound_call', 'Phone call'],
+]);
 
 const OPENS_A_DOOR = /:\/\/|\bwww\.|\b[\w-]+\.(us|com|net|io)\/|pass(word|code)|\bpwd\b|\bpin\b|\bcode\b/i;
 
 function placeOf({ scheduled_event: scheduled }: Invitee): string | undefined {
   const { type, location } = scheduled?.location ?? {};
-  const known = PLACES[type ?? ''];
+  const known = PLACES.get(type ?? '');
   if (known !== undefined || location === undefined) return known;
-  return OPENS_A_DOOR.test(location) ? 'Online' : line(location);
+  // Cut first, as the pattern takes the square of the length; what is cut off is not shown either.
+  return OPENS_A_DOOR.test(location.slice(0, 2 * LINE_MAX)) ? 'Online' : line(location);
 }
 
 function cancellationOf(payload: Invitee): Pick<Loose<Booking>, 'reason' | 'canceledBy'> {

@@ -7,6 +7,8 @@ import { clipLine } from '../../lib/clip.js';
 export type PersonName = { firstName?: string; lastName?: string };
 
 const NAME_MAX = 80;
+/** What is looked at of what was typed. */
+const TYPED_MAX = 10 * NAME_MAX;
 
 /** Empty where nothing given is a name; never an email address. */
 export function nameOf(given: {
@@ -36,9 +38,9 @@ export function splitName(name: string): PersonName {
   const [before = '', after, ...more] = plain.split(',').map((part) => part.trim());
   if (after !== undefined && more.length === 0 && before !== '' && after !== '') {
     if (COMPANY_ENDING.test(after)) return { lastName: plain };
-    if (!CREDENTIAL.test(after)) return { firstName: after, lastName: before };
+    if (!isCredentials(after)) return { firstName: after, lastName: before };
   }
-  return splitWords(before === '' ? plain : CREDENTIAL.test(after ?? '') || more.length > 0 ? before : plain);
+  return splitWords(before === '' ? plain : isCredentials(after ?? '') || more.length > 0 ? before : plain);
 }
 
 function splitWords(name: string): PersonName {
@@ -53,9 +55,15 @@ function splitWords(name: string): PersonName {
 const OTHER_SCRIPTS = /(?!\p{Script=Latin})\p{L}/u;
 const PARTICLE = /^(van|von|vom|zu|zum|zur|de|del|della|der|den|di|da|do|dos|das|du|la|le|al|el|bin|ibn|ter|ten|y)$/i;
 const TITLE = /^((mr|mrs|ms|miss|mx|dr|prof|professor|sir|herr|frau|señora?|sra?|mme|mlle)\.?|(ing|dipl|mag)\.)\s+/i;
-const CREDENTIAL = /^((ph\.?d|m\.?b\.?a|m\.?d|m\.?sc|b\.?sc|ll\.?m|cpa|cfa|pmp|esq|rn|jr|sr|[iv]{2,3})\.?\s*)+$/i;
+const CREDENTIAL = /^(phd|mba|md|msc|bsc|llm|cpa|cfa|pmp|esq|rn|jr|sr|[iv]{2,3})$/i;
 const GENERATION = /^(jr|sr|[iv]{2,3})\.?$/i;
 const COMPANY_ENDING = /^(inc|llc|ltd|llp|corp|co|gmbh|ag|s\.?a|s\.?r\.?l|b\.?v|pty|plc)\.?$/i;
+
+/** One or several, as in "Ph.D. MBA". Word by word: a pattern for a row of them can be made to try for minutes. */
+function isCredentials(text: string): boolean {
+  const words = text.trim().split(/\s+/);
+  return words.every((word) => CREDENTIAL.test(word.replaceAll('.', '')));
+}
 
 /** Several titles may stand together, as in "Prof. Dr. Jane Doe". */
 function stripTitles(name: string): string {
@@ -67,7 +75,14 @@ function stripTitles(name: string): string {
 /** Without what people add after a name: "(Acme)", "| Acme", " - Acme". Nothing where no letter is left, or where it is an address. */
 function cleanName(text: string | undefined): string | undefined {
   if (text === undefined || /@|:\/\//.test(text)) return undefined;
-  const name = clipLine(text.replace(/\([^)]*\)/g, ' ').replace(/(\||\s[-–—]\s).*$/s, ' '), NAME_MAX);
+  // Cut first: what looks for the end of a bracket takes the square of the brackets that have none.
+  const name = clipLine(
+    text
+      .slice(0, TYPED_MAX)
+      .replace(/\([^)]*\)/g, ' ')
+      .replace(/(\||\s[-–—]\s).*$/s, ' '),
+    NAME_MAX,
+  );
   return /\p{L}/u.test(name) && !NO_NAME.test(name) ? name : undefined;
 }
 

@@ -7,29 +7,38 @@ import { isMachine, type Side, sideOf } from '../../lib/colleagues.js';
 import { normalizeEmail } from '../../lib/email-address.js';
 import type { MeetingSummarized } from '../../lib/events.js';
 import type { ReadaiMeetingWebhook, ReadaiPerson } from '../../lib/payloads/readai.js';
+import { foldWords, indexNames, type NameIndex, wordsOf } from './name-words.js';
 
 export type Attendee = MeetingSummarized['attendees'][number];
 
+/** `leftOut`: how many people are not among them, as there were too many. */
+export type Attendance = { attendees: Attendee[]; leftOut: number };
+
 const NAME_MAX = 100;
 const ATTENDEES_MAX = 100;
+/** More are not looked at: who sends a meeting must not choose how long it takes. */
+const PEOPLE_MAX = 1_000;
+const SPEAKERS_MAX = 1_000;
 
 /**
  * The participants, each once, then speakers who are none of them. The owner stands here only as a participant: who
  * recorded a meeting is not made a lead by that.
  */
-export function attendeesOf(meeting: ReadaiMeetingWebhook, internalDomains: readonly string[]): Attendee[] {
+export function attendeesOf(meeting: ReadaiMeetingWebhook, internalDomains: readonly string[]): Attendance {
+  const roster = rosterOf(meeting, internalDomains);
   const attendees = new Map<string, Attendee>();
-  for (const person of meeting.participants.filter((participant) => !isMachine(participant))) {
-    const attendee = attendeeOf(person, meeting, internalDomains);
-    const id = attendee.email ?? `name:${wordsOf(attendee.name).join(' ')}`;
+  for (const { source, attendee, words } of roster) {
+    if (source === meeting.owner || isMachine(source)) continue;
+    const id = attendee.email ?? `name:${words.join(' ')}`;
     if (!attendees.has(id)) attendees.set(id, attendee);
   }
-  const names = [...meeting.participants, ...(meeting.owner ? [meeting.owner] : [])].map(nameOfPerson);
-  for (const speaker of new Set(speakersOf(meeting))) {
-    const isKnown = names.some((name) => name !== undefined && isPartOf(wordsOf(speaker), wordsOf(name)));
+  const names = indexNames(namesOf(roster.filter(({ hasName }) => hasName)));
+  for (const speaker of speakersOf(meeting)) {
+    const isKnown = names.holding(wordsOf(speaker)).length > 0;
     if (!isKnown) attendees.set(`speaker:${speaker}`, { name: speaker, side: 'unknown' });
   }
-  return [...attendees.values()].slice(0, ATTENDEES_MAX);
+  const shown = [...attendees.values()].slice(0, ATTENDEES_MAX);
+  return { attendees: shown, leftOut: countUnseen(meeting) + attendees.size - shown.length };
 }
 
 /** From a speaker's label to a side; `unknown` for nobody's name, and where people of both sides could be meant. */
@@ -37,38 +46,83 @@ export function makeSideOfSpeaker(
   meeting: ReadaiMeetingWebhook,
   internalDomains: readonly string[],
 ): (speaker: string | undefined) => Side {
-  const roster = [...meeting.participants, ...(meeting.owner ? [meeting.owner] : [])].map((person) => {
-    const { name, side } = attendeeOf(person, meeting, internalDomains);
-    return { words: wordsOf(name), side };
-  });
+  const names = indexNames(namesOf(rosterOf(meeting, internalDomains)));
+  const sides = new Map<string, Side>();
   return (speaker) => {
-    const words = wordsOf(speaker ?? '');
-    if (words.length === 0) return 'unknown';
-    const exact = roster.filter((person) => isPartOf(words, person.words) && isPartOf(person.words, words));
-    const close = roster.filter(({ words: other }) => isSurelyTheSame(words, other));
-    const sides = new Set((exact.length > 0 ? exact : close).map(({ side }) => side));
-    return sides.size === 1 ? [...sides][0]! : 'unknown';
+    const words = wordsOf(clipLine(speaker ?? '', NAME_MAX));
+    const folded = foldWords(words);
+    const known = sides.get(folded);
+    if (known !== undefined) return known;
+    // Who was not looked at could be meant as well.
+    if (countUnseen(meeting) > 0 || sides.size >= SPEAKERS_MAX) return 'unknown';
+    const side = sideOfName(words, names);
+    sides.set(folded, side);
+    return side;
   };
 }
 
-function attendeeOf(person: ReadaiPerson, meeting: ReadaiMeetingWebhook, internalDomains: readonly string[]): Attendee {
-  const email = emailOf(person, meeting);
-  const name = nameOfPerson(person) ?? email ?? 'Somebody without a name';
-  const side = sideOf(email, meeting, internalDomains);
-  return { name, ...(email !== undefined && { email }), side };
+/** Exactly this name, else a surely same one: "João Angelo" is "João Angelo Silva"; "Karen" alone may be any Karen. */
+function sideOfName(words: readonly string[], names: NameIndex<KnownName>): Side {
+  const longer = names.holding(words);
+  const exact = longer.filter((name) => name.words.length === words.length);
+  const close = [...longer, ...names.within(words)].filter((name) => Math.min(name.words.length, words.length) >= 2);
+  const sides = new Set((exact.length > 0 ? exact : close).flatMap((name) => [...name.sides]));
+  return sides.size === 1 ? [...sides][0]! : 'unknown';
 }
 
-/** Their own, else that of the only other entry with exactly this name. */
-function emailOf(person: ReadaiPerson, { participants, owner }: ReadaiMeetingWebhook): string | undefined {
-  if (isEmail(person.email)) return normalizeEmail(person.email);
-  const words = wordsOf(nameOfPerson(person) ?? '');
-  if (words.length < 2) return undefined;
-  const namesakes = [...participants, ...(owner ? [owner] : [])].filter((other) => {
-    const theirs = wordsOf(nameOfPerson(other) ?? '');
-    return isPartOf(words, theirs) && isPartOf(theirs, words);
+type KnownName = { words: readonly string[]; sides: Set<Side> };
+
+/** Each name once, with the sides of all who bear it. */
+function namesOf(people: readonly Person[]): KnownName[] {
+  const names = new Map<string, KnownName>();
+  for (const { words, attendee } of people) {
+    const folded = foldWords(words);
+    const name = names.get(folded) ?? { words, sides: new Set() };
+    names.set(folded, name);
+    name.sides.add(attendee.side);
+  }
+  return [...names.values()];
+}
+
+type Person = { source: ReadaiPerson; attendee: Attendee; words: readonly string[]; hasName: boolean };
+
+/** The participants and the owner, each with the words of the name, which are made once. */
+function rosterOf(meeting: ReadaiMeetingWebhook, internalDomains: readonly string[]): Person[] {
+  const { participants, owner } = meeting;
+  const people = [...participants.slice(0, PEOPLE_MAX), ...(owner ? [owner] : [])].map((source) => {
+    const name = nameOfPerson(source);
+    return { source, name, words: wordsOf(name ?? '') };
   });
-  const emails = new Set(namesakes.flatMap(({ email }) => (isEmail(email) ? [normalizeEmail(email)] : [])));
-  return emails.size === 1 ? [...emails][0] : undefined;
+  const emails = new Map<string, Set<string>>();
+  for (const { source, words } of people) {
+    const folded = foldWords(words);
+    if (!emails.has(folded)) emails.set(folded, new Set());
+    if (isEmail(source.email)) emails.get(folded)!.add(normalizeEmail(source.email));
+  }
+  return people.map(({ source, name, words }) => {
+    const email = isEmail(source.email) ? normalizeEmail(source.email) : emailOfNamesake(words, emails);
+    const shown = name ?? email ?? 'Somebody without a name';
+    const side = sideOf(email, meeting, internalDomains);
+    return {
+      source,
+      attendee: { name: shown, ...(email !== undefined && { email }), side },
+      words: name === undefined ? wordsOf(shown) : words,
+      hasName: name !== undefined,
+    };
+  });
+}
+
+/** Of the only other entry with exactly this name. */
+function emailOfNamesake(
+  words: readonly string[],
+  emails: ReadonlyMap<string, ReadonlySet<string>>,
+): string | undefined {
+  const found = words.length < 2 ? undefined : emails.get(foldWords(words));
+  return found?.size === 1 ? [...found][0] : undefined;
+}
+
+function countUnseen({ participants }: ReadaiMeetingWebhook): number {
+  return Math.max(0, participants.length - PEOPLE_MAX);
 }
 
 function isEmail(text: string | undefined): text is string {
@@ -80,28 +134,12 @@ function nameOfPerson({ name, first_name, last_name }: ReadaiPerson): string | u
   return clipLine(full, NAME_MAX) || undefined;
 }
 
-function speakersOf({ transcript }: ReadaiMeetingWebhook): string[] {
-  return (transcript?.speaker_blocks ?? []).flatMap(({ speaker, words }) => {
-    const name = clipLine(speaker?.name ?? '', NAME_MAX);
-    return name === '' || words === undefined ? [] : [name];
-  });
-}
-
-/** "João Angelo" is "João Angelo Silva"; "Karen" alone may be any Karen. */
-function isSurelyTheSame(a: readonly string[], b: readonly string[]): boolean {
-  return Math.min(a.length, b.length) >= 2 && (isPartOf(a, b) || isPartOf(b, a));
-}
-
-function isPartOf(words: readonly string[], others: readonly string[]): boolean {
-  return words.length > 0 && words.every((word) => others.includes(word));
-}
-
-/** Without case, accents, and what meeting software adds: "Karen Liu (Guest)", "Karen Liu | Brightwater". */
-function wordsOf(name: string): string[] {
-  const plain = name
-    .replace(/\([^)]*\)|\|.*$/g, ' ')
-    .normalize('NFKD')
-    .replace(/\p{M}/gu, '')
-    .toLowerCase();
-  return plain.match(/[\p{L}\p{N}]+/gu) ?? [];
+function speakersOf({ transcript }: ReadaiMeetingWebhook): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { speaker, words } of transcript?.speaker_blocks ?? []) {
+    const name = words === undefined ? '' : clipLine(speaker?.name ?? '', NAME_MAX);
+    if (name !== '') names.add(name);
+    if (names.size === SPEAKERS_MAX) break;
+  }
+  return names;
 }

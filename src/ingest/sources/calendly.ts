@@ -6,9 +6,10 @@ import {
   calendlyInviteeWebhook,
   calendlyRoutingFormWebhook,
 } from '../../lib/payloads/calendly.js';
+import { lastSegment } from '../../lib/uri.js';
 import { hashContent } from '../content-hash.js';
 import { type CalendlyCheck, checkCalendlySignature, judgeCalendlyHeader } from './calendly-signature.js';
-import { describeIssues, invalid, isRecord, isUsableId, lastSegment, type Reading, type Source } from './source.js';
+import { describeIssues, invalid, isRecord, isUsableId, type Reading, type Source } from './source.js';
 
 type CalendlyWebhook = CalendlyInviteeWebhook | CalendlyRoutingFormWebhook;
 

@@ -2,7 +2,8 @@
  * The dashboard's "Send test request" posts a signed dummy that looks like a meeting. It has to be told from a real one
  * before anything becomes a lead, and before the schema: one dummy has no meeting id at all.
  */
-import { isRecord, lastSegment } from './source.js';
+import { lastSegment } from '../../lib/uri.js';
+import { isRecord } from './source.js';
 
 const PLACEHOLDER_SESSION = 'SESSIONID';
 const PLACEHOLDER_NAME = /^participant (one|two)$/i;

@@ -74,14 +74,16 @@ export function readReply(raw: unknown): Reply {
   return text.trim() === '' ? { ...common, kind: 'declined', reason: 'empty' } : { ...common, kind: 'answer', text };
 }
 
+const FENCE = '```';
+
 /**
  * The JSON of an answer, or `undefined`. Models wrap it in a fence or talk before and after it despite JSON mode; beyond
  * taking that away nothing is mended, since a mended answer would be our words.
  */
 export function parseAnswer(text: string): unknown {
-  const fenced = /```[a-z]*\s*\n?([\s\S]*?)```/i.exec(text)?.[1];
-  for (const candidate of [text, fenced, firstObject(text)]) {
-    const value = candidate === undefined ? undefined : parseJson(candidate);
+  for (const find of [(whole: string) => whole, fencedPart, firstObject]) {
+    const part = find(text);
+    const value = part === undefined ? undefined : parseJson(part);
     if (value !== undefined) return value;
   }
   return undefined;
@@ -93,6 +95,13 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** What stands between the first fence and the next, without the name of its language. */
+function fencedPart(text: string): string | undefined {
+  const start = text.indexOf(FENCE);
+  const end = start < 0 ? -1 : text.indexOf(FENCE, start + FENCE.length);
+  return end < 0 ? undefined : text.slice(start + FENCE.length, end).replace(/^[a-z]*/i, '');
 }
 
 /** From the first `{` to the brace that closes it; braces within strings do not count. */
