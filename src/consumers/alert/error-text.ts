@@ -117,13 +117,18 @@ const KNOWN: Record<string, Explanation> = {
 const NOT_REACHED =
   /_(unreachable|unavailable|unreadable|unreadable_answer|no_answer|timeout|timed_out|rate_limited|connection_lost|http_5\d\d|internal_error)$/;
 
-const PRODUCTS: Record<string, string> = { zoho: 'Zoho', gemini: 'Gemini', model: 'Gemini', slack: 'Slack' };
+const PRODUCTS = new Map([
+  ['zoho', 'Zoho'],
+  ['gemini', 'Gemini'],
+  ['model', 'Gemini'],
+  ['slack', 'Slack'],
+]);
 
 /** Never fails: a code nobody has written a text for gets a general one that says so. */
 export function explain(code: string): Explanation {
   const known = Object.hasOwn(KNOWN, code) ? KNOWN[code] : undefined;
   if (known) return known;
-  const product = PRODUCTS[code.split('_', 1)[0]!];
+  const product = PRODUCTS.get(code.split('_', 1)[0]!);
   if (product !== undefined && NOT_REACHED.test(code)) {
     return { why: `${product} could not be reached for too long.`, next: LATER_NEXT };
   }
