@@ -1,7 +1,7 @@
 /** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
 import { chmodSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../../src/lib/config.js';
@@ -26,20 +26,47 @@ const keyOf = (number: number) => `calendly:invitee.created:N-${number}`;
 const webhook = (number: number) => booked('first', keyOf(number));
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
-/** A disk whose fsyncs wait, fail or pass, as the test says, and are counted. */
+/** A disk whose writes and fsyncs wait, fail or pass, as the test says, and are counted. */
 function makeDisk() {
   const disk = {
+    /** Of files. */
     syncs: 0,
     sync: () => Promise.resolve(),
+    /** Each fsync of a directory, by its path. */
+    directories: [] as string[],
+    syncDirectory: (_path: string) => Promise.resolve(),
+    /** Whether a write finds no room. */
+    isFull: (_path: string, _bytes: number) => false,
+    openFiles: 0,
     async openFile(...args: Parameters<typeof open>): Promise<FileHandle> {
       const file = await open(...args);
-      const datasync = file.datasync.bind(file);
-      file.datasync = async () => {
-        disk.syncs += 1;
-        await disk.sync();
-        return datasync();
-      };
-      return file;
+      const path = String(args[0]);
+      const [write, sync, datasync, close] = [file.write, file.sync, file.datasync, file.close].map((act) =>
+        (act as (...args: unknown[]) => Promise<unknown>).bind(file),
+      );
+      disk.openFiles += 1;
+      return Object.assign(file, {
+        async write(bytes: Buffer, from: number, length: number, at: number) {
+          if (disk.isFull(path, length)) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+          return write!(bytes, from, length, at);
+        },
+        async sync() {
+          if ((await file.stat()).isDirectory()) {
+            disk.directories.push(path);
+            await disk.syncDirectory(path);
+          }
+          return sync!();
+        },
+        async datasync() {
+          disk.syncs += 1;
+          await disk.sync();
+          return datasync!();
+        },
+        async close() {
+          disk.openFiles -= 1;
+          return close!();
+        },
+      });
     },
   };
   return disk;
@@ -82,6 +109,33 @@ test('a disk that fails is a refusal, nothing of it counts, and the next webhook
   await bench.empty();
   await waitFor('the drain', () => spool.figures().records === 0);
   assert.equal(await bench.keysOf('calendly'), [keyOf(2)]);
+});
+
+test('a webhook in a file whose name did not come to disk is refused, and does not count', async () => {
+  const disk = makeDisk();
+  const spool = await bench.open({ openFile: disk.openFile });
+  disk.syncDirectory = () => Promise.reject(new Error('EIO'));
+  await assertRefused(spool.takeIn(webhook(1)));
+  assert.is(spool.figures().records, 0);
+  disk.syncDirectory = () => Promise.resolve();
+  await spool.takeIn(webhook(2));
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.equal(await bench.keysOf('calendly'), [keyOf(2)]);
+});
+
+test('each directory that is made is brought to disk in the one above', async () => {
+  const disk = makeDisk();
+  const dir = join(bench.dir, 'var', 'spool');
+  const spool = await bench.open({ openFile: disk.openFile, dir });
+  const above = [dirname(bench.dir), bench.dir, join(bench.dir, 'var'), dir];
+  assert.equal([...new Set(disk.directories)].sort(), above.sort());
+  await spool.takeIn(webhook(1));
+  await bench.empty();
+  disk.directories = [];
+  await waitFor('the drain', () => spool.figures().records === 0);
+  // A power cut would bring the file back otherwise.
+  await waitFor('the removal to come to disk', () => disk.directories.includes(dir));
 });
 
 test('a disk that hangs is a refusal too', async () => {

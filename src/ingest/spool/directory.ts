@@ -1,22 +1,22 @@
 /** What lies in a spool's directory: made private, owned, read at the start; and the shelf for what cannot be drained. */
-import { chmod, mkdir, open, readdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
 import { encodeRecord, encodeSegmentHeader, type SpoolRecord } from './format.js';
-import { type OpenFile, openSegment, removeSegment, type Segment, syncDirectory } from './segment.js';
+import { type OpenFile, openSegment, removeSegment, type Segment, syncDirectory, writeAll } from './segment.js';
 
 const SEGMENT_NAME = /^\d{16}[\w-]*\.spool$/;
 
 /** `unreadable`: what nobody could append or read, kept for a person to look at. */
-export type Shelf = { dir: string; files: number; bytes: number };
+export type Shelf = { dir: string; openFile: OpenFile; files: number; bytes: number };
 
 /** Makes the directory, readable by its owner alone. Throws `ConfigError` where it cannot be used. */
-export async function prepareDirectory(dir: string, log: Logger): Promise<void> {
-  for (const path of [dir, join(dir, 'unreadable')]) {
+export async function prepareDirectory(dir: string, openFile: OpenFile, log: Logger): Promise<void> {
+  for (const path of [resolve(dir), resolve(dir, 'unreadable')]) {
     try {
-      await mkdir(path, { recursive: true, mode: 0o700 });
-      await syncDirectory(dirname(resolve(path)));
+      const firstMade = (await mkdir(path, { recursive: true, mode: 0o700 })) ?? path;
+      await syncAbove(path, resolve(firstMade), openFile);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       throw new ConfigError(`The settings cannot be used:\n  SPOOL_DIR: should be a directory to write to (${code})`);
@@ -26,6 +26,13 @@ export async function prepareDirectory(dir: string, log: Logger): Promise<void> 
       log.warn({ code: error.code }, 'the mode of SPOOL_DIR could not be set to 0700');
     });
   }
+}
+
+/** Brings the names of the directories from `first` down to `last` to disk. */
+async function syncAbove(last: string, first: string, openFile: OpenFile): Promise<void> {
+  const above = dirname(last);
+  await syncDirectory(above, openFile);
+  if (last !== first && above !== last) await syncAbove(above, first, openFile);
 }
 
 export function segmentPath(dir: string, firstSeq: number): string {
@@ -45,13 +52,13 @@ export async function openSegments(
     lastSeq = Math.max(lastSeq, survey.lastSeq);
     if (cutBytes > 0) log.warn({ file: name, cutBytes }, 'the torn end of a spool file was cut off');
     if (segment.records > 0) segments.push(segment);
-    else await removeSegment(segment);
+    else await removeSegment(segment, openFile);
   }
   return { segments, lastSeq };
 }
 
-export async function readShelf(dir: string): Promise<Shelf> {
-  const shelf: Shelf = { dir: join(dir, 'unreadable'), files: 0, bytes: 0 };
+export async function readShelf(dir: string, openFile: OpenFile): Promise<Shelf> {
+  const shelf: Shelf = { dir: join(dir, 'unreadable'), openFile, files: 0, bytes: 0 };
   for (const name of await readdir(shelf.dir)) {
     shelf.files += 1;
     shelf.bytes += (await stat(join(shelf.dir, name))).size;
@@ -69,16 +76,22 @@ export function shelveDamage(shelf: Shelf, segment: Segment, start: number, byte
   return shelve(shelf, `${basename(segment.path, '.spool')}-${start}.damaged`, bytes);
 }
 
-/** Answers the file's name. Writing it twice is the same as once, as a crash may make it be. */
+/** Answers the file's name. Writing it twice is the same as once, as a crash may make it be; a part of it does not stay. */
 async function shelve(shelf: Shelf, name: string, bytes: Buffer): Promise<string> {
-  const file = await open(join(shelf.dir, name), 'w', 0o600);
+  const path = join(shelf.dir, name);
   try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await shelf.openFile(path, 'w', 0o600);
+    try {
+      await writeAll(file, bytes, 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await syncDirectory(shelf.dir, shelf.openFile);
+  } catch (error) {
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
   }
-  await syncDirectory(shelf.dir);
   shelf.files += 1;
   shelf.bytes += bytes.length;
   return name;

@@ -1,6 +1,6 @@
 /** One file of a spool. Written at its end by the intake, read from its position by the drain. */
-import { type FileHandle, open, rm } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { type FileHandle, type open, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { ConfigError } from '../../lib/config.js';
 import {
   encodePosition,
@@ -37,17 +37,20 @@ export type Found =
 const READ_BYTES = 256 * 1024;
 const NOTHING_READ = { from: 0, bytes: Buffer.alloc(0) };
 
+/** Its name is on disk before anything is written to it that counts. */
 export async function createSegment(path: string, openFile: OpenFile): Promise<Segment> {
   const file = await openFile(path, 'wx+', 0o600);
   try {
     await writeAll(file, encodeSegmentHeader(), 0);
+    await syncDirectory(dirname(path), openFile);
   } catch (error) {
     await file.close().catch(() => {});
     // A full disk would gather one for each webhook that is refused.
     await rm(path, { force: true }).catch(() => {});
     throw error;
   }
-  return { path, file, position: SEGMENT_HEADER_BYTES, end: SEGMENT_HEADER_BYTES, records: 0, chunk: NOTHING_READ };
+  const ends = { position: SEGMENT_HEADER_BYTES, end: SEGMENT_HEADER_BYTES };
+  return { path, file, ...ends, records: 0, chunk: NOTHING_READ };
 }
 
 export type Opened = { segment: Segment; survey: Survey; cutBytes: number };
@@ -73,7 +76,8 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
       await file.datasync();
     }
     const { end, records } = survey;
-    return { segment: { path, file, position, end, records, chunk: NOTHING_READ }, survey, cutBytes };
+    const segment = { path, file, position, end, records, chunk: NOTHING_READ };
+    return { segment, survey, cutBytes };
   } catch (error) {
     await file.close().catch(() => {});
     throw error;
@@ -131,13 +135,17 @@ export async function savePosition(segment: Segment): Promise<void> {
   await writeAll(segment.file, bytes, at);
 }
 
-export async function removeSegment(segment: Segment): Promise<void> {
-  await rm(segment.path, { force: true });
-  await segment.file.close();
+export async function removeSegment({ path, file }: Segment, openFile: OpenFile): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } finally {
+    await file.close();
+  }
+  await syncDirectory(dirname(path), openFile);
 }
 
-export async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, 'r');
+export async function syncDirectory(dir: string, openFile: OpenFile): Promise<void> {
+  const handle = await openFile(dir, 'r');
   try {
     await handle.sync();
   } finally {
@@ -145,7 +153,7 @@ export async function syncDirectory(dir: string): Promise<void> {
   }
 }
 
-async function writeAll(file: FileHandle, bytes: Buffer, at: number): Promise<void> {
+export async function writeAll(file: FileHandle, bytes: Buffer, at: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done);
     done += bytesWritten;

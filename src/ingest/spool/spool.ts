@@ -50,7 +50,7 @@ const HOLD_RECORDS_MAX = 50;
 /** Owns the directory and drains it from now on. Throws `ConfigError` where it cannot, or another process owns it. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const { dir, bytesMax, append, log, deadlineMs = DEADLINE_MS, openFile = open } = options;
-  await prepareDirectory(dir, log);
+  await prepareDirectory(dir, openFile, log);
   const lock = await takeLock(dir);
   const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX, Math.ceil(bytesMax / 8));
   const store = await openStore({ dir, bytesMax, deadlineMs, segmentBytesMax, openFile, log }).catch(async (error) => {

@@ -1,4 +1,5 @@
 /** The records of a spool: put in at the end, many with one fsync, and taken out at the front, one by one. */
+import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { openSegments, readShelf, segmentPath, shelveDamage, shelveRecord } from './directory.js';
 import { encodeRecord, type SpooledWebhook, type SpoolRecord } from './format.js';
@@ -10,7 +11,6 @@ import {
   removeSegment,
   type Segment,
   savePosition,
-  syncDirectory,
 } from './segment.js';
 
 /** The spool did not take the webhook; the message goes to the log. */
@@ -64,7 +64,7 @@ const FAILING_MS = 5_000;
 
 export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   const { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, log } = options;
-  const shelf = await readShelf(dir);
+  const shelf = await readShelf(dir, openFile);
   const { segments, lastSeq } = await openSegments(dir, openFile, log);
   let nextSeq = Math.max(lastSeq + 1, Date.now() * 1_000);
   let queue: Waiting[] = [];
@@ -139,14 +139,11 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
 
   async function commit(batch: readonly Waiting[]): Promise<void> {
     try {
-      const isNew = active === undefined;
-      active ??= await createSegment(segmentPath(dir, batch[0]!.seq), openFile);
-      if (isNew) segments.push(active);
+      active ??= await addSegment(batch[0]!.seq);
       await appendRecords(
         active,
         batch.map(({ bytes }) => bytes),
       );
-      if (isNew) await syncDirectory(dir);
       if (active.end >= segmentBytesMax) active = undefined;
       failedAtMs = Number.NEGATIVE_INFINITY;
       for (const { resolve } of batch) resolve();
@@ -161,17 +158,30 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     }
   }
 
+  async function addSegment(firstSeq: number): Promise<Segment> {
+    const segment = await createSegment(segmentPath(dir, firstSeq), openFile);
+    segments.push(segment);
+    return segment;
+  }
+
   /** Removes segments that are done, but for the one that is written to. */
   function dropDone(): void {
     while (segments[0] && segments[0].position >= segments[0].end && !(segments[0] === active && writing)) {
-      const segment = segments.shift()!;
-      if (segment === active) active = undefined;
+      if (segments[0] === active) active = undefined;
       refusedForSpace = false;
-      const removal = removeSegment(segment)
-        .catch(({ code }: NodeJS.ErrnoException) => log.warn({ code }, 'a drained spool file could not be removed'))
-        .then(() => void removals.delete(removal));
-      removals.add(removal);
+      remove(segments[0]);
     }
+  }
+
+  function remove(segment: Segment): void {
+    segments.splice(segments.indexOf(segment), 1);
+    const removal = removeSegment(segment, openFile)
+      .catch(({ code }: NodeJS.ErrnoException) => {
+        const file = basename(segment.path);
+        log.warn({ file, code }, 'a drained spool file could not be removed; it is tried again at the next start');
+      })
+      .then(() => void removals.delete(removal));
+    removals.add(removal);
   }
 
   async function head(): Promise<SpoolRecord | undefined> {
