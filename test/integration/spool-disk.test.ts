@@ -111,6 +111,25 @@ test('a disk that fails is a refusal, nothing of it counts, and the next webhook
   assert.equal(await bench.keysOf('calendly'), [keyOf(2)]);
 });
 
+test('what a full disk refuses leaves neither files nor descriptors behind', async () => {
+  const disk = makeDisk();
+  const spool = await bench.open({ openFile: disk.openFile });
+  await spool.takeIn(webhook(1));
+  const openFiles = disk.openFiles;
+  // A file's header still fits.
+  disk.isFull = (_path, bytes) => bytes > 100;
+  for (const number of numbers(50)) await assertRefused(spool.takeIn(webhook(100 + number)));
+  await waitFor('the files to go', () => bench.segments().length === 1);
+  await waitFor('their descriptors to go', () => disk.openFiles === openFiles);
+  assert.is(spool.figures().records, 1);
+
+  disk.isFull = () => false;
+  await spool.takeIn(webhook(2));
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
+});
+
 test('a webhook in a file whose name did not come to disk is refused, and does not count', async () => {
   const disk = makeDisk();
   const spool = await bench.open({ openFile: disk.openFile });

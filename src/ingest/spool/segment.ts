@@ -84,6 +84,10 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
   }
 }
 
+export function hasHeldRecords({ end }: Segment): boolean {
+  return end > SEGMENT_HEADER_BYTES;
+}
+
 /** Appends records and brings them to disk; where that fails, nothing of them counts. */
 export async function appendRecords(segment: Segment, records: readonly Buffer[]): Promise<void> {
   const bytes = records.length === 1 ? records[0]! : Buffer.concat(records);

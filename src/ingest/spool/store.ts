@@ -6,6 +6,7 @@ import { encodeRecord, type SpooledWebhook, type SpoolRecord } from './format.js
 import {
   appendRecords,
   createSegment,
+  hasHeldRecords,
   type OpenFile,
   readNext,
   removeSegment,
@@ -149,7 +150,9 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       for (const { resolve } of batch) resolve();
       notify();
     } catch (error) {
-      // After a failed fsync nobody knows what the file holds: it is read as far as it is known, and not written again.
+      // After a failed fsync nobody knows what the file holds: it is read as far as it is known, and not written again. A full
+      // disk would gather empty ones.
+      if (active !== undefined && !hasHeldRecords(active)) remove(active);
       active = undefined;
       failedAtMs = Date.now();
       for (const { reject } of batch) reject(error as Error);
