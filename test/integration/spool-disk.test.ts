@@ -1,7 +1,7 @@
 /** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
-import { chmodSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../../src/lib/config.js';
@@ -317,6 +317,61 @@ test('what Redis refuses for its own sake is set aside after some tries, and can
   writeFileSync(join(bench.dir, file!), readFileSync(join(bench.dir, 'unreadable', file!)));
   await drainAgain();
   assert.equal(await bench.keysOf('calendly'), [keyOf(1)]);
+});
+
+test('without room to copy what Redis refuses, its file is kept whole, and what stands behind it is drained', async () => {
+  const disk = makeDisk();
+  await bench.redis.config('SET', 'maxmemory', '0');
+  await bench.redis.set('events:calendly', 'no stream');
+  await bench.fill();
+  const first = await bench.open({ openFile: disk.openFile });
+  await first.takeIn(webhook(1));
+  await first.takeIn(unusable('no JSON'));
+  await first.takeIn(webhook(2));
+  await first.takeIn(unusable('no JSON either'));
+  await first.stop();
+  const [file] = bench.segments();
+  await bench.empty();
+
+  disk.isFull = (path) => path.includes('unreadable');
+  const spool = await bench.open({ openFile: disk.openFile });
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.is((await bench.keysOf('rejected')).length, 2);
+  await waitFor('the file to be set aside', () => spool.figures().unreadable === 1);
+  assert.equal([bench.unreadable(), bench.segments()], [[file], []]);
+  assert.is(spool.figures().bytes, statSync(join(bench.dir, 'unreadable', file!)).size);
+  const told = (text: string) => bench.logLines().filter(({ msg }) => String(msg).includes(text));
+  assert.equal(
+    told('is kept whole').map(({ level, file, code }) => ({ level, file, code })),
+    [{ level: 50, file, code: 'ENOSPC' }],
+  );
+  assert.equal(
+    told('refused for good and set aside').map((line) => line.file),
+    [file, file],
+  );
+  await spool.stop();
+
+  await bench.redis.del('events:calendly');
+  renameSync(join(bench.dir, 'unreadable', file!), join(bench.dir, file!));
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
+  assert.is((await bench.keysOf('rejected')).length, 2);
+});
+
+test('without room to copy what is damaged, its file is kept whole too', async () => {
+  const path = await spoolThree();
+  const bytes = readFileSync(path);
+  bytes[bytes.indexOf(keyOf(2))]! ^= 1;
+  writeFileSync(path, bytes);
+  await bench.empty();
+  const disk = makeDisk();
+  disk.isFull = (path) => path.includes('unreadable');
+  const spool = await bench.open({ openFile: disk.openFile });
+  await waitFor('the drain', () => spool.figures().records === 0);
+  await waitFor('the file to be set aside', () => spool.figures().unreadable === 1);
+  assert.equal(await bench.keysOf('calendly'), [1, 3].map(keyOf));
+  const kept = readFileSync(join(bench.dir, 'unreadable', basename(path)));
+  assert.ok(kept.includes('N-3') && kept.length === bytes.length);
 });
 
 async function assertRefused(answer: Promise<unknown>): Promise<void> {

@@ -1,5 +1,5 @@
 /** What lies in a spool's directory: made private, owned, read at the start; and the shelf for what cannot be drained. */
-import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
@@ -95,6 +95,18 @@ async function shelve(shelf: Shelf, name: string, bytes: Buffer): Promise<string
   shelf.files += 1;
   shelf.bytes += bytes.length;
   return name;
+}
+
+/** For a segment that is done: it takes no room on a full disk. Moved back, what was appended is recognised. */
+export async function shelveSegment(shelf: Shelf, { path, file, end }: Segment): Promise<void> {
+  try {
+    await rename(path, join(shelf.dir, basename(path)));
+  } finally {
+    await file.close();
+  }
+  shelf.files += 1;
+  shelf.bytes += end;
+  for (const dir of [shelf.dir, dirname(path)]) await syncDirectory(dir, shelf.openFile);
 }
 
 function nameOf(seq: number): string {

@@ -25,6 +25,8 @@ export type Segment = {
   end: number;
   /** How many lie between the two. */
   records: number;
+  /** It holds something to be set aside, and goes to the shelf as a whole; its position on disk stays before that. */
+  isKept: boolean;
   /** What was read last; records never change once they are on disk. */
   chunk: { from: number; bytes: Buffer };
 };
@@ -50,7 +52,7 @@ export async function createSegment(path: string, openFile: OpenFile): Promise<S
     throw error;
   }
   const ends = { position: SEGMENT_HEADER_BYTES, end: SEGMENT_HEADER_BYTES };
-  return { path, file, ...ends, records: 0, chunk: NOTHING_READ };
+  return { path, file, ...ends, records: 0, isKept: false, chunk: NOTHING_READ };
 }
 
 export type Opened = { segment: Segment; survey: Survey; cutBytes: number };
@@ -76,7 +78,7 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
       await file.datasync();
     }
     const { end, records } = survey;
-    const segment = { path, file, position, end, records, chunk: NOTHING_READ };
+    const segment = { path, file, position, end, records, isKept: false, chunk: NOTHING_READ };
     return { segment, survey, cutBytes };
   } catch (error) {
     await file.close().catch(() => {});

@@ -1,7 +1,7 @@
 /** The records of a spool: put in at the end, many with one fsync, and taken out at the front, one by one. */
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
-import { openSegments, readShelf, segmentPath, shelveDamage, shelveRecord } from './directory.js';
+import { openSegments, readShelf, segmentPath, shelveDamage, shelveRecord, shelveSegment } from './directory.js';
 import { encodeRecord, type SpooledWebhook, type SpoolRecord } from './format.js';
 import {
   appendRecords,
@@ -178,13 +178,30 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
 
   function remove(segment: Segment): void {
     segments.splice(segments.indexOf(segment), 1);
-    const removal = removeSegment(segment, openFile)
+    const removal = (segment.isKept ? shelveSegment(shelf, segment) : removeSegment(segment, openFile))
       .catch(({ code }: NodeJS.ErrnoException) => {
         const file = basename(segment.path);
         log.warn({ file, code }, 'a drained spool file could not be removed; it is tried again at the next start');
       })
       .then(() => void removals.delete(removal));
     removals.add(removal);
+  }
+
+  /**
+   * Where there is no room for a copy of what has to be set aside, nor any other way to write one, the whole file is, once
+   * it is done: nothing is lost, and the drain goes on. Answers the file's name.
+   */
+  async function setAside(segment: Segment, copy: () => Promise<string>): Promise<string> {
+    const file = basename(segment.path);
+    if (segment.isKept) return file;
+    try {
+      return await copy();
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      log.error({ file, code }, 'what cannot be drained could not be copied: its spool file is kept whole');
+      segment.isKept = true;
+      return file;
+    }
   }
 
   async function head(): Promise<SpoolRecord | undefined> {
@@ -197,7 +214,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       if (found.kind === 'record') {
         front = { record: found.record, segment, end: found.end };
       } else {
-        const file = await shelveDamage(shelf, segment, found.start, found.bytes);
+        const file = await setAside(segment, () => shelveDamage(shelf, segment, found.start, found.bytes));
         log.error({ file, bytes: found.bytes.length }, 'a damaged part of the spool was set aside');
         segment.position = found.end;
         saving ??= savePositions();
@@ -222,7 +239,8 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     let savedPosition = 0;
     for (;;) {
       const segment = segments[0];
-      if (segment === undefined || (segment === saved && segment.position === savedPosition)) break;
+      if (segment === undefined || segment.isKept) break;
+      if (segment === saved && segment.position === savedPosition) break;
       saved = segment;
       savedPosition = segment.position;
       await savePosition(segment).catch((error: NodeJS.ErrnoException) => {
@@ -239,7 +257,8 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     head,
     removeHead,
     async setHeadAside() {
-      const file = await shelveRecord(shelf, front!.record);
+      const { segment, record } = front!;
+      const file = await setAside(segment, () => shelveRecord(shelf, record));
       removeHead();
       return file;
     },
