@@ -48,7 +48,7 @@ export async function withMaintenanceLease<T>(
   }
 }
 
-/** Walks a range of a stream, both ends included, in chunks and without the entries' data. */
+/** Walks a range of a stream, both ends included, in chunks of at most `count` and without the entries' data. */
 export function makeSkim({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   const script = loadScript(redis, 'skim');
   return async function* skim(
@@ -57,9 +57,9 @@ export function makeSkim({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   ): AsyncGenerator<SkimmedEntry[]> {
     let start = from;
     for (;;) {
-      const flat = (await script([keys.stream(stream)], [start, to, count])) as [string, string[]][];
+      const [isEnd, flat] = (await script([keys.stream(stream)], [start, to, count])) as [number, [string, string[]][]];
       if (flat.length > 0) yield flat.map(([id, fields]) => ({ id, fields: toRecord(fields) }));
-      if (flat.length < count) return;
+      if (isEnd === 1) return;
       start = `(${flat.at(-1)![0]}`;
     }
   };
