@@ -15,6 +15,7 @@ import { NotYetError, TerminalError } from './errors.js';
 import { compareStreamIds, type StreamName } from './event-id.js';
 import { catalogue, type EventType, type StoredEvent } from './events.js';
 import type { Keys } from './keys.js';
+import { makeLease } from './lease.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { loadScript } from './scripts.js';
@@ -34,10 +35,11 @@ export type Projector = { stop: () => Promise<void> };
 const CHUNK = 500;
 /** So many states are changed by one save, unless one event alone changes more. */
 const STATES_MAX = 5_000;
-const IDLE_MS = 500;
+const IDLE_MS = 400;
 /** Between two chunks: time for those who do the work. */
 const BUSY_MS = 20;
-const LEASE_MS = 5_000;
+/** When the worker that holds it dies, another one has the projections at rest within two seconds. */
+export const PROJECTOR_LEASE_MS = 1_200;
 
 export function startProjector(options: {
   redis: RedisClient;
@@ -48,7 +50,7 @@ export function startProjector(options: {
 }): Projector {
   const { redis, keys, projections, owner, log } = options;
   const stopping = new AbortController();
-  const lease = keys.lease('projector');
+  const lease = makeLease(redis, { key: keys.lease('projector'), owner, ms: PROJECTOR_LEASE_MS });
   const project = makeProject({ redis, keys });
   const loop = run();
   return {
@@ -62,36 +64,31 @@ export function startProjector(options: {
     let isFailing = false;
     while (!stopping.signal.aborted) {
       try {
-        const changed = (await holdLease()) ? await projectAll() : 0;
+        const count = await projectAll();
         isFailing = false;
-        await sleep(changed === 0 ? IDLE_MS : BUSY_MS, undefined, { signal: stopping.signal }).catch(() => {});
+        await sleep(count === 0 ? IDLE_MS : BUSY_MS, undefined, { signal: stopping.signal }).catch(() => {});
       } catch (error) {
         if (!isFailing) log.warn({ err: error }, 'projector failed; trying again');
         isFailing = true;
-        // An entry of a newer version: a worker that knows it must be able to take over.
+        // What a newer version wrote: a worker that knows it must be able to take over.
         if (error instanceof NotYetError) await giveUpLease();
-        await sleep(error instanceof NotYetError ? LEASE_MS : IDLE_MS, undefined, { signal: stopping.signal }).catch(
-          () => {},
-        );
+        const waitMs = error instanceof NotYetError ? PROJECTOR_LEASE_MS : IDLE_MS;
+        await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
       }
     }
     await giveUpLease();
   }
 
   async function giveUpLease(): Promise<void> {
-    if ((await redis.get(lease).catch(() => null)) === owner) await redis.del(lease).catch(() => {});
+    await lease.release().catch(() => {});
   }
 
-  async function holdLease(): Promise<boolean> {
-    if ((await redis.set(lease, owner, 'PX', LEASE_MS, 'NX')) === 'OK') return true;
-    if ((await redis.get(lease)) !== owner) return false;
-    await redis.pexpire(lease, LEASE_MS);
-    return true;
-  }
-
+  /** The lease is asked for before each step: it is shorter than many steps. Returns the most entries of a step. */
   async function projectAll(): Promise<number> {
     let most = 0;
-    for (const projection of projections) most = Math.max(most, await project(projection));
+    for (const projection of projections) {
+      if (await lease.hold()) most = Math.max(most, await project(projection));
+    }
     return most;
   }
 }

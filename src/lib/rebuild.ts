@@ -6,8 +6,9 @@
 import { randomBytes } from 'node:crypto';
 import { compareStreamIds } from './event-id.js';
 import { type Keys, keysOfCopy } from './keys.js';
+import { makeLease } from './lease.js';
 import { BusyError, deleteKeys, type Lease, type OnProgress, scanKeys, withMaintenanceLease } from './maintenance.js';
-import { isNearEnd, makeProject, type Projection, readPositions } from './projector.js';
+import { isNearEnd, makeProject, PROJECTOR_LEASE_MS, type Projection, readPositions } from './projector.js';
 import { type ChainsReport, rebuildChains } from './rebuild-chains.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
@@ -33,7 +34,6 @@ export class TooBusyError extends Error {
   override readonly name = 'TooBusyError';
 }
 
-const LEASE_MS = 5_000;
 /** A live projection further behind than so many chunks is not waited for. */
 const LIVE_CHUNKS_MAX = 20;
 const SWAPS_MAX = 100;
@@ -175,14 +175,15 @@ async function withProjectorLease<T>(
   { redis, keys }: { redis: RedisClient; keys: Keys },
   work: () => Promise<T>,
 ): Promise<T> {
-  const lease = keys.lease('projector');
+  const key = keys.lease('projector');
   const owner = `rebuild-${randomBytes(6).toString('hex')}`;
-  await redis.set(lease, owner, 'PX', LEASE_MS);
-  const keeping = setInterval(() => void redis.pexpire(lease, LEASE_MS).catch(() => {}), LEASE_MS / 4);
+  const lease = makeLease(redis, { key, owner, ms: PROJECTOR_LEASE_MS });
+  await redis.set(key, owner, 'PX', PROJECTOR_LEASE_MS);
+  const keeping = setInterval(() => void lease.hold().catch(() => {}), PROJECTOR_LEASE_MS / 4);
   try {
     return await work();
   } finally {
     clearInterval(keeping);
-    if ((await redis.get(lease)) === owner) await redis.del(lease);
+    await lease.release();
   }
 }

@@ -115,8 +115,8 @@ export const CRASH_POINTS: Record<StageName, CrashPoint[]> = {
   ],
   projector: [
     after('the lease of the projector was taken', {
-      name: 'set',
-      where: ({ keys, reply }) => keys[0]!.endsWith('lease:projector') && reply?.toString('latin1') === '+OK\r\n',
+      name: 'hold-lease',
+      where: ({ reply }) => reply?.toString('latin1') === ':1\r\n',
     }),
     ...around('folded states are saved', { name: 'project' }),
   ],
