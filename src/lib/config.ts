@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { DATA_CENTRES, type DataCentre } from './providers/zoho/data-centres.js';
+import { namesDbWell } from './redis-url.js';
 
 /** Where `./scripts/dev` says which Redis it runs; relative to the project's root, git-ignored. */
 export const EMBEDDED_REDIS_FILE = '.gvi/dev.json';
@@ -81,6 +82,7 @@ const schema = z.object({
   REDIS_URL: z
     .string()
     .regex(REDIS_SCHEMES, 'should be a redis://, rediss://, redis-sentinel:// or redis-cluster:// URL')
+    .refine(namesDbWell, 'should be a URL with a database by its number, or none; a cluster has number 0 alone')
     .optional(),
   KEY_PREFIX: z.string().max(100, 'should have at most 100 characters').default(''),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),

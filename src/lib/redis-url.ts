@@ -9,17 +9,21 @@ export type NodeList = {
   sentinelCredentials: { sentinelUsername?: string; sentinelPassword?: string };
   /** From `?tls=true`. */
   tls: boolean;
+  /** From `/mymaster/1` or `?db=1`; a cluster has number 0 alone. */
+  db: number;
 };
 
 const FORM =
-  /^[a-z-]+:\/\/(?:(?<user>[^:@/]*)(?::(?<password>[^@/]*))?@)?(?<hosts>[^/?]+)(?:\/(?<name>[^?]*))?(?:\?(?<query>.*))?$/;
+  /^[a-z-]+:\/\/(?:(?<user>[^:@/]*)(?::(?<password>[^@/]*))?@)?(?<hosts>[^/?]+)(?:\/(?<path>[^?]*))?(?:\?(?<query>.*))?$/;
 const HOST = /^(?:\[(?<v6>[^\]]+)\]|(?<name>[^:]+))(?::(?<port>\d+))?$/;
+const PARTS = /^[a-z-]+:\/\/[^/?]*(?<path>[^?]*)(?:\?(?<query>.*))?$/;
 const SENTINEL_PORT = 26_379;
 const REDIS_PORT = 6_379;
 
 /** `redis-sentinel://user:password@h1:26379,h2:26379/mymaster?tls=true`; an unknown form gives no hosts. */
 export function parseNodeList(url: string): NodeList {
-  const { user = '', password = '', hosts = '', name = '', query = '' } = FORM.exec(url)?.groups ?? {};
+  const { user = '', password = '', hosts = '', path = '', query = '' } = FORM.exec(url)?.groups ?? {};
+  const [name = '', db] = path.split('/');
   const settings = new URLSearchParams(query);
   const defaultPort = url.startsWith('redis-sentinel:') ? SENTINEL_PORT : REDIS_PORT;
   const given = (value: string | null) => (value ? decodeURIComponent(value) : undefined);
@@ -35,7 +39,18 @@ export function parseNodeList(url: string): NodeList {
       sentinelPassword: settings.get('sentinelPassword'),
     }),
     tls: settings.get('tls') === 'true',
+    db: Number(db || settings.get('db') || 0),
   };
+}
+
+/** False where it names a database in a way that would be read as number 0, or as another one. */
+export function namesDbWell(url: string): boolean {
+  const { path = '', query = '' } = PARTS.exec(url)?.groups ?? {};
+  const names = path.split('/').filter((part) => part !== '');
+  if (url.startsWith('redis-sentinel:')) names.shift();
+  const dbs = [...names, ...new URLSearchParams(query).getAll('db')];
+  const form = url.startsWith('redis-cluster:') ? /^0$/ : /^\d+$/;
+  return dbs.length <= 1 && dbs.every((db) => form.test(db));
 }
 
 function withoutEmpty<K extends string>(values: Record<K, string | null | undefined>): Partial<Record<K, string>> {

@@ -44,6 +44,7 @@ export function connectRedis({ url, role, log, blockMsMax = BLOCK_MS_MAX }: Conn
   const client = makeClient(url, role, optionsOf(role, blockMsMax));
   reportStateChanges(client, log);
   leaveOnce(client);
+  leaveWrongDb(client);
   if (role !== 'tool') reviveAfterEnd(client);
   if (role === 'worker' || role === 'tool') allowSmallWritesAtLimit(client);
   return client;
@@ -91,11 +92,12 @@ function makeClient(url: string, role: ConnectionRole, options: Options): RedisC
   const roundsMax = role === 'tool' ? TOOL_ROUNDS_MAX : Number.POSITIVE_INFINITY;
   const nextRoundMs = (times: number) => (times > roundsMax ? null : reconnectMs(times));
   if (url.startsWith('redis-sentinel:')) {
-    const { hosts, name, credentials, sentinelCredentials, tls } = parseNodeList(url);
+    const { hosts, name, credentials, sentinelCredentials, tls, db } = parseNodeList(url);
     return new Redis({
       ...{ ...options, ...credentials, ...sentinelCredentials },
       sentinels: hosts,
       name: name || 'mymaster',
+      db,
       // A sentinel that hangs must not be waited for: there are others.
       sentinelCommandTimeout: 1_000,
       sentinelRetryStrategy: nextRoundMs,
@@ -168,6 +170,25 @@ function leaveOnce(client: RedisClient): void {
       });
     }
     disconnect(reconnect);
+  };
+}
+
+/**
+ * Where SELECT is refused ioredis tells so and goes on in database 0, which may be another installation's. Ours leaves the
+ * connection and tries again, as after a refused login, and whoever waits for it is told.
+ */
+function leaveWrongDb(client: RedisClient): void {
+  const select = client.select.bind(client);
+  client.select = async (db: number | string) => {
+    const { stream } = client;
+    try {
+      return await select(db);
+    } catch (error) {
+      // A login refused before it says more.
+      await new Promise(setImmediate);
+      if (stream.writable) client.recoverFromFatalError(error as Error, error as Error, {});
+      return new Promise<never>(() => {});
+    }
   };
 }
 

@@ -169,4 +169,58 @@ test('a wrong password is told as what it is', async () => {
   assert.equal([line.level, line.msg, line.code], [50, 'redis refuses us; see REDIS_URL', 'WRONGPASS']);
 });
 
+test('where its database cannot be selected a connection does nothing, least of all in database 0', async () => {
+  const admin = server.connect();
+  await admin.acl('SETUSER', 'zero', 'on', '>p', '~*', '+@all', '-select');
+  for (const [url, code] of [
+    [`${server.url}/99`, 'NO_SUCH_DB'],
+    [`${server.url.replace('//', '//zero:p@')}/1`, 'NOPERM'],
+  ] as const) {
+    for (const role of ['worker', 'tool'] as const) {
+      const client = connect({ url, role });
+      assert.is(await client.set('astray', '1').then(String, codeOf), code, `${role} ${code}`);
+    }
+    const lines: { msg: string; code?: string }[] = [];
+    const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+    const ingest = connect({ url, role: 'ingest', log });
+    let tries = 0;
+    ingest.on('reconnecting', () => {
+      tries += 1;
+    });
+    await waitFor('a second try', () => tries >= 2);
+    assert.is(await ingest.set('astray', '1').then(String, codeOf), 'NOT_CONNECTED');
+    assert.equal(
+      lines.map((line) => [line.msg, line.code]),
+      [['redis refuses us; see REDIS_URL', code]],
+    );
+  }
+  assert.equal(await admin.keys('*astray*'), []);
+});
+
+test('a login that is refused is told as such, although the database is refused with it', async () => {
+  await server.connect().acl('SETUSER', 'known', 'on', '>right', '~*', '+@all');
+  await server.connect().config('SET', 'requirepass', 'secret');
+  const worker = connect({ url: `${server.url.replace('//', '//known:wrong@')}/1`, role: 'worker' });
+  assert.is(await worker.ping().then(String, codeOf), 'WRONGPASS');
+  await server.connect({ password: 'secret' }).config('SET', 'requirepass', '');
+});
+
+test('a database that is refused after a reconnect keeps what is sent until it is given again', async () => {
+  const admin = server.connect();
+  const second = server.connect({ db: 1 });
+  await admin.acl('SETUSER', 'one', 'on', '>p', '~*', '+@all');
+  const worker = connect({ url: `redis://one:p@127.0.0.1:${link.port}/1`, role: 'worker' });
+  await worker.set('before', '1');
+  await admin.acl('SETUSER', 'one', '-select');
+  const refused = new Promise((resolve) => worker.on('error', (error) => codeOf(error) === 'NOPERM' && resolve(error)));
+  await admin.client('KILL', 'USER', 'one');
+  await refused;
+  assert.is(await worker.set('astray', '1').then(String, codeOf), 'NOPERM');
+  await admin.acl('SETUSER', 'one', '+select');
+  await waitFor('it to be back', () => worker.set('after', '1').catch(() => false as const));
+  assert.equal((await second.keys('*')).sort(), ['after', 'before']);
+  assert.equal(await admin.keys('after'), []);
+  assert.equal(await admin.keys('astray'), []);
+});
+
 test.run();

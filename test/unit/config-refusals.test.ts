@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError, parseConfig } from '../../src/lib/config.js';
+import { parseNodeList } from '../../src/lib/redis-url.js';
 
 const test = suite('settings that cannot be used');
 
@@ -21,6 +22,11 @@ const BAD: [variable: string, value: string][] = [
   ['WORKER_PORT', 'eighty'],
   ['BASE_URL', 'ftp://hooks.example.com'],
   ['REDIS_URL', 'http://secret@redis.example.com'],
+  ['REDIS_URL', 'redis://h:6379/second'],
+  ['REDIS_URL', 'redis://h:6379/1/2'],
+  ['REDIS_URL', 'rediss://h/?db=second'],
+  ['REDIS_URL', 'redis-sentinel://h:26379,i:26379/mymaster/second'],
+  ['REDIS_URL', 'redis-sentinel://h:26379/mymaster?tls=true&db=-1'],
   ['LOG_LEVEL', 'chatty'],
   ['DRY_RUN', 'perhaps'],
   ['BODY_LIMIT_MB', '-1'],
@@ -61,6 +67,20 @@ test('several keys are taken while one is rotated, each of a sensible length', (
   const keys = ['first key of Read.ai', 'second key of Read.ai'].map((key) => Buffer.from(key).toString('base64'));
   assert.equal(parseConfig({ ...GOOD, READAI_SIGNING_KEY: keys.join(', ') }).readai.signingKeys, keys);
   assert.match(refusalOf({ READAI_SIGNING_KEY: `${keys[0]},c2hvcnQ=` }), 'READAI_SIGNING_KEY');
+});
+
+test('a database of Redis is named by its number, where there are several', () => {
+  for (const url of ['redis://h', 'redis://h:1/', 'rediss://u:p@h/15', 'redis://h?db=1', 'redis-cluster://h:1,i:2/0']) {
+    assert.is(parseConfig({ ...GOOD, KEY_PREFIX: '{gvi}:', REDIS_URL: url }).redisUrl, url);
+  }
+  assert.match(
+    refusalOf({ KEY_PREFIX: '{gvi}:', REDIS_URL: 'redis-cluster://h:1,i:2/1' }),
+    'a cluster has number 0 alone',
+  );
+  const { name, db } = parseNodeList('redis-sentinel://h:1,i:2/mymaster/3?tls=true');
+  assert.equal([name, db], ['mymaster', 3]);
+  assert.is(parseNodeList('redis-sentinel://h:1/mymaster?db=3').db, 3);
+  assert.is(parseNodeList('redis-sentinel://h:1/mymaster').db, 0);
 });
 
 test.run();
