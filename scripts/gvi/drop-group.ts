@@ -5,7 +5,7 @@ import { readRedisTime } from '../../src/lib/maintenance.js';
 import { recordOperation } from '../../src/lib/operations.js';
 import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
-import { formatDuration } from './format.js';
+import { formatDuration, printError } from './format.js';
 
 const PROVIDERS = ['gemini', 'zoho', 'slack'] as const;
 
@@ -47,12 +47,13 @@ export const dropGroup: Command = {
 
 function refuse({ print }: CommandContext, isJson: boolean, code: string, message: string): number {
   if (isJson) print(JSON.stringify({ error: { code, message } }));
-  else process.stderr.write(`${message}\n`);
+  else printError(message);
   return 1;
 }
 
 /** What an earlier version of this service kept for a group that it has no more. */
 async function deleteWorkingKeys({ redis, keys }: CommandContext, group: GroupName): Promise<void> {
   const waiting = PROVIDERS.map((provider) => keys.waiting(group, provider));
-  await redis.del(keys.parked(group), keys.attempts(group), keys.replay(group), ...waiting);
+  const ofWorkers = [keys.strikes(group), keys.alive(group), keys.cursors(group)];
+  await redis.del(keys.parked(group), keys.attempts(group), keys.replay(group), ...waiting, ...ofWorkers);
 }

@@ -2,7 +2,7 @@ import { makeChains } from '../../src/lib/chain.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { GROUPS } from '../../src/lib/events.js';
 import { type OpenFailure, walkOpenFailures } from '../../src/lib/open-failures.js';
-import { recordOperation } from '../../src/lib/operations.js';
+import { EVENT_IDS_MAX, recordOperation } from '../../src/lib/operations.js';
 import { makeRedrive, type RedriveAnswer } from '../../src/lib/redrive.js';
 import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
@@ -48,13 +48,15 @@ export const redrive: Command = {
     const count = wanted.failures.length;
     if (values.all && !isDryRun && count > 1 && !values.yes && !(await confirm(`Redrive ${count} events?`))) return 1;
 
-    const answers = await redriveEach(context, wanted, isDryRun);
+    const details = isFiltered ? { details: filter as Record<string, string> } : {};
+    const by = operatorName(values.by);
+    const record = async (some: readonly Answer[]) => {
+      const eventIds = some.filter(isRedriven).map(({ eventId }) => eventId);
+      if (eventIds.length === 0 || isDryRun) return;
+      await recordOperation(context, { operation: 'redrive', by, eventIds, ...details });
+    };
+    const answers = await redriveEach(context, wanted, { isDryRun, record });
     const redriven = answers.filter(isRedriven).map(({ eventId }) => eventId);
-    if (redriven.length > 0 && !isDryRun) {
-      const details = isFiltered ? { details: filter as Record<string, string> } : {};
-      const by = operatorName(values.by);
-      await recordOperation(context, { operation: 'redrive', by, eventIds: redriven, ...details });
-    }
     const { unknown } = wanted;
     if (values.json) context.print(JSON.stringify(toJson({ redriven, answers, unknown, isDryRun })));
     else report(context, { answers, unknown, isDryRun });
@@ -106,22 +108,31 @@ async function findByIds(context: CommandContext, ids: readonly string[]): Promi
   return { failures: [...failures.values()], rejected: [...rejected], unknown };
 }
 
+/** What was done is recorded as it goes, with every id: whoever ends it midway leaves no more untold than one part. */
 async function redriveEach(
   context: CommandContext,
   { failures, rejected }: Wanted,
-  isDryRun: boolean,
+  { isDryRun, record }: { isDryRun: boolean; record: (some: readonly Answer[]) => Promise<void> },
 ): Promise<Answer[]> {
   const redriveFailure = makeRedrive(context, { isDryRun });
   const redriveRejected = makeRedriveRejected(context);
   const bar = startProgressBar(isDryRun ? 'Counting' : 'Redriving', failures.length + rejected.length);
   const answers: Answer[] = [];
+  let recorded = 0;
+  const recordRest = async () => {
+    const some = answers.slice(recorded);
+    recorded = answers.length;
+    await record(some);
+  };
   for (let start = 0; start < failures.length; start += AT_ONCE) {
     const some = failures.slice(start, start + AT_ONCE);
     const given = await Promise.all(some.map(redriveFailure));
     answers.push(...some.map(({ eventId }, index) => ({ eventId, answer: given[index]! })));
     bar.add(some.length);
+    if (answers.length - recorded >= EVENT_IDS_MAX) await recordRest();
   }
   for (const eventId of rejected) answers.push({ eventId, ...(await redriveRejected(eventId, { isDryRun })) });
+  await recordRest();
   if (failures.length > AT_ONCE) bar.end();
   return answers;
 }

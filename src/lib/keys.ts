@@ -38,6 +38,8 @@ export function makeKeys(prefix: string) {
     alive: (group: GroupName) => `${prefix}alive:${group}`,
     /** Hash: how far the group was in each stream, for the case that it is destroyed (`common.lua`). */
     cursors: (group: GroupName) => `${prefix}cursors:${group}`,
+    /** Set: what a call has just redriven, in case it is sent again. */
+    redriven: (call: string) => `${prefix}redriven:${call}`,
     /** Hash: replays that have not come to the end of their range, by id (JSON). */
     replays: () => `${prefix}replays`,
     /** Where the automatic trimming goes on (JSON). */
@@ -56,7 +58,7 @@ export function makeKeys(prefix: string) {
     noteIntent: (noteKey: string) => `${prefix}ledger:note:${noteKey}`,
     /** Set once an alert was handed to Slack, until its outcome is known. */
     alertMark: (eventId: string) => `${prefix}ledger:alert:${eventId}`,
-    /** Hash: a storm of failures that the channel was told of and whose end it has yet to hear: since, last, count. */
+    /** Hash: a storm of failures that the channel was told of and whose end it has yet to hear: since, last. */
     storm: () => `${prefix}ledger:storm`,
     projector: (name: string) => `${prefix}projector:${name}`,
     projection: (name: string, id: string) => `${prefix}${name}:${id}`,

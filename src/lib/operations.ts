@@ -14,7 +14,7 @@ export type Operation = {
 } & ({ eventIds: readonly string[] } | { count: number });
 
 /** Of more events only the count is told. */
-const EVENT_IDS_MAX = 1_000;
+export const EVENT_IDS_MAX = 1_000;
 
 /** Writes `operation.done`. */
 export async function recordOperation(

@@ -1,4 +1,5 @@
 /** Hands what failed for good to its group again. */
+import { randomBytes } from 'node:crypto';
 import { progressKeyOf } from './chain-facts.js';
 import { parseEventId } from './event-id.js';
 import type { Keys } from './keys.js';
@@ -26,7 +27,10 @@ export function makeRedrive(
     if (ref === undefined) return 'gone';
     const { progress, parked, attempts, replay: replayIds, stream } = keys;
     return (await script(
-      [progress(progressKeyOf(failure)), parked(group), attempts(group), replayIds(group), stream(ref.stream)],
+      [
+        ...[progress(progressKeyOf(failure)), parked(group), attempts(group), replayIds(group), stream(ref.stream)],
+        keys.redriven(randomBytes(8).toString('hex')),
+      ],
       [eventId, ref.id, replay, isDryRun ? 1 : 0],
     )) as RedriveAnswer;
   };

@@ -1,0 +1,135 @@
+/** `gvi redrive` and `gvi drop-group`: what they do, refuse and record. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readOpenFailures } from '../../src/lib/open-failures.js';
+import { makeRedrive } from '../../src/lib/redrive.js';
+import { loadScript } from '../../src/lib/scripts.js';
+import { runGvi } from '../helpers/gvi.js';
+import { type History, startHistory } from '../helpers/history.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+
+const test = suite('gvi redrive and drop-group');
+
+let server: TestRedis;
+let history: History;
+let prefixes = 0;
+
+test.before(async () => {
+  server = await startRedis();
+});
+test.before.each(async () => {
+  prefixes += 1;
+  history = await startHistory({ redisUrl: server.url, keyPrefix: `r${prefixes}:` });
+});
+test.after.each(() => history.stop());
+test.after(() => server.stop());
+
+async function gvi(...args: string[]) {
+  const settings = { REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix };
+  const { code, stdout, stderr } = await runGvi([...args, '--json', '--by', 'Ada'], settings);
+  return { code, stderr, said: stdout === '' ? undefined : JSON.parse(stdout) };
+}
+
+type Operation = {
+  operation: string;
+  by: string;
+  count: number;
+  eventIds?: string[];
+  details?: Record<string, string>;
+};
+
+async function operations(): Promise<Operation[]> {
+  const entries = await history.redis.xrange(history.keys.stream('events:operations'), '-', '+');
+  return entries.map(([, flat]) => JSON.parse(flat[flat.indexOf('data') + 1]!) as Operation);
+}
+
+const countOf = (stream: 'events:failed' | 'events:alerted') => history.redis.xlen(history.keys.stream(stream));
+
+test('--all takes what its filters leave, and says in events:operations who redrove which', async () => {
+  const enrich = await history.book('a', 'refused');
+  const sync = await history.book('b', 'crmrefused');
+  await history.ended(enrich, 'failed');
+  await history.ended(sync, 'failed');
+  history.stage.isMended = true;
+  const counted = await gvi('redrive', '--all', '--group', 'enrich', '--dry-run');
+  assert.equal([counted.code, counted.said.count], [0, 1]);
+  assert.equal(await operations(), []);
+  const done = await gvi('redrive', '--all', '--group', 'enrich', '--yes');
+  assert.equal([done.code, done.said.redriven], [0, [enrich]]);
+  await waitFor('it to be processed', async () => (await history.statusOf(enrich)) === 'processed');
+  assert.is(await history.statusOf(sync), 'failed');
+  const told = { operation: 'redrive', by: 'Ada', count: 1, eventIds: [enrich], details: { group: 'enrich' } };
+  assert.equal(await operations(), [told]);
+  const rest = await gvi('redrive', '--all', '--code', 'refused', '--since', '2020-01-01T00:00:00Z', '--yes');
+  assert.is(rest.said.count, 1);
+  await waitFor('the other', async () => (await history.statusOf(sync)) === 'processed');
+});
+
+test('what fails again after a redrive is a new failure, and is alerted again', async () => {
+  const eventId = await history.book('a', 'refused');
+  await history.ended(eventId, 'failed');
+  for (const round of [2, 3]) {
+    assert.is((await gvi('redrive', eventId)).code, 0);
+    await waitFor('the failure', async () => (await countOf('events:failed')) === round);
+    await waitFor('its alert', async () => (await countOf('events:alerted')) === round);
+  }
+  const again = await gvi('redrive', 'calendly-1-0');
+  assert.equal([again.code, again.said.unknown], [1, ['calendly-1-0']]);
+});
+
+test('a rejected webhook whose body can be used now is taken in, once', async () => {
+  const body = readFileSync(join(import.meta.dirname, '..', 'fixtures', 'calendly_invitee_created.json'), 'utf8');
+  const rejected = await history.reject(body);
+  const [first, second] = [await gvi('redrive', rejected), await gvi('redrive', rejected)];
+  const [taken, known] = [first.said.answers[0], second.said.answers[0]];
+  assert.equal([first.code, taken.answer], [0, 'taken_in']);
+  assert.equal([second.code, known.answer, known.as], [1, 'known', taken.as]);
+  await history.ended(taken.as);
+  const broken = await gvi('redrive', await history.reject('{'));
+  assert.equal([broken.code, broken.said.answers[0].answer], [1, 'unusable']);
+});
+
+test('a call that is sent again, as its reply was lost, answers as it did', async () => {
+  const eventId = await history.book('a', 'refused');
+  await history.ended(eventId, 'failed');
+  const [failure] = await readOpenFailures(history);
+  const { redis, keys } = history;
+  const script = loadScript(redis, 'redrive');
+  const call = () =>
+    script(
+      [
+        ...[keys.progress(failure!.key), keys.parked('enrich'), keys.attempts('enrich'), keys.replay('enrich')],
+        ...[keys.stream('events:calendly'), keys.redriven('one')],
+      ],
+      [eventId, eventId.slice('calendly-'.length), '', 0],
+    );
+  assert.equal([await call(), await call()], ['redriven', 'redriven']);
+  await waitFor('it to fail again, once', async () => (await countOf('events:failed')) === 2);
+  assert.ok((await redis.ttl(keys.redriven('one'))) > 0);
+  assert.is(await makeRedrive(history)(failure!), 'redriven');
+});
+
+test('a group that is none of ours is dropped with what it held, and recorded; one that works is not', async () => {
+  await history.ended(await history.book('a'));
+  const { redis, keys } = history;
+  const stream = keys.stream('events:enriched');
+  await redis.xgroup('CREATE', stream, 'audit', '0');
+  await history.ended(await history.book('b'));
+  const working = await gvi('drop-group', 'events:enriched', 'crm-sync', '--yes');
+  assert.equal([working.code, working.said.error.code], [1, 'working_group']);
+  const unknown = await gvi('drop-group', 'events:enriched', 'nobody', '--yes');
+  assert.equal([unknown.code, unknown.said.error.code], [1, 'not_found']);
+  const unasked = await gvi('drop-group', 'events:enriched', 'audit');
+  assert.is(unasked.code, 2);
+  assert.equal(await operations(), []);
+  assert.is((await gvi('drop-group', 'enriched', 'audit', '--yes')).code, 0);
+  const names = ((await redis.xinfo('GROUPS', stream)) as string[][]).map((info) => info[1]);
+  assert.equal(names, ['crm-sync']);
+  const details = { stream: 'events:enriched', group: 'audit' };
+  assert.equal(await operations(), [{ operation: 'drop-group', by: 'Ada', count: 2, details }]);
+});
+
+test.run();
