@@ -13,7 +13,7 @@ import { makeTestEnvironment } from './lib/test-runner/environment.js';
 import { killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
 import { findTestFiles, matchFilter } from './lib/test-runner/test-files.js';
 
-const FILE_TIMEOUT_MS = 45 * 60_000;
+const FILE_TIMEOUT_MS = 120 * 60_000;
 const SEEDS = 3;
 
 const root = join(import.meta.dirname, '..');

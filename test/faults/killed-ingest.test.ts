@@ -91,7 +91,7 @@ stage.inOwnWorld(
     await load;
     const spooled = world.history.sent.filter(({ outcome }) => outcome.answer?.status === 'spooled');
     assert.ok(spooled.length > 0, 'nothing was spooled');
-    await check(world, { timeoutMs: 60_000 });
+    await check(world);
   },
 );
 

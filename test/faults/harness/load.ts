@@ -17,9 +17,14 @@ export type RunOptions = {
   signal?: AbortSignal;
 };
 
-const TIMEOUT_MS = 5_000;
+/** Much longer than any answer may take, as the machine may have no time for it: what hangs, hangs. */
+const TIMEOUT_MS = 15_000;
+/** As providers do: soon at first, then less often. */
 const AGAIN_MS = 150;
-const TRIES_MAX = 200;
+const AGAIN_MS_MAX = 1_500;
+const AGAIN_FACTOR = 1.5;
+/** Longer than anything is away. */
+const GIVE_UP_MS = 180_000;
 
 /** One HTTP request. It never rejects. */
 export async function send(world: World, delivery: Delivery, ingest: Part = anyIngest(world)): Promise<Outcome> {
@@ -30,13 +35,16 @@ export async function send(world: World, delivery: Delivery, ingest: Part = anyI
   return outcome;
 }
 
-/** Sends until a 2xx comes. Throws when none comes in half a minute. */
+/** Sends until a 2xx comes. Throws when none comes in three minutes. */
 export async function sendUntilTaken(world: World, delivery: Delivery, signal?: AbortSignal): Promise<Outcome> {
-  for (let tries = 1; ; tries += 1) {
+  const startedAt = performance.now();
+  for (let waitMs = AGAIN_MS; ; waitMs = Math.min(waitMs * AGAIN_FACTOR, AGAIN_MS_MAX)) {
     const outcome = await send(world, delivery);
     if (outcome.kind === 'ok' || signal?.aborted) return outcome;
-    if (tries === TRIES_MAX) throw new Error(`${delivery.key} was not taken in: ${outcome.status ?? outcome.error}`);
-    await sleep(AGAIN_MS);
+    if (performance.now() - startedAt > GIVE_UP_MS) {
+      throw new Error(`${delivery.key} was not taken in: ${outcome.status ?? outcome.error}`);
+    }
+    await sleep(waitMs, undefined, { signal }).catch(() => {});
   }
 }
 

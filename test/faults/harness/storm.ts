@@ -33,11 +33,12 @@ export async function underLoad<T>(
   const firstAt = world.history.sent.length;
   const underWay: Promise<unknown>[] = [];
   let isOver = false;
+  const givenUp = new AbortController();
   async function sendOn(): Promise<void> {
     const startedAt = performance.now();
     for (let count = 0; !isOver; ) {
       for (const delivery of stories.next()) {
-        underWay.push(sendUntilTaken(world, delivery));
+        underWay.push(sendUntilTaken(world, delivery, givenUp.signal));
         count += 1;
       }
       await sleep(Math.max(0, startedAt + (count * 1_000) / ratePerS - performance.now()));
@@ -52,8 +53,12 @@ export async function underLoad<T>(
     isOver = true;
     await sending;
     return { sent: world.history.sent.slice(firstAt), result };
-  } finally {
+  } catch (error) {
+    // The world is about to end: nobody sends into its ruins.
     isOver = true;
+    givenUp.abort();
+    await sending.catch(() => {});
+    throw error;
   }
 }
 
