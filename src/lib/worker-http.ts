@@ -1,9 +1,12 @@
-/** A worker's own port: `/healthz`, 503 once its read loop is dead, and `/metrics`. */
-import { createServer } from 'node:http';
+/** A worker's own port: `/healthz`, 503 once its read loop is dead although Redis answers, and `/metrics`. */
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Worker } from './runtime/worker.js';
 
-export async function serveWorker(worker: Worker, port: number): Promise<{ port: number; stop: () => Promise<void> }> {
+export async function serveWorker(
+  worker: Pick<Worker, 'isAlive' | 'name' | 'metrics'>,
+  port: number,
+): Promise<{ port: number; stop: () => Promise<void> }> {
   const server = createServer(async (request, response) => {
     const path = request.url?.split('?', 1)[0];
     if (path === '/healthz') {
@@ -11,12 +14,11 @@ export async function serveWorker(worker: Worker, port: number): Promise<{ port:
       response.writeHead(isAlive ? 200 : 503, { 'content-type': 'application/json' });
       response.end(JSON.stringify({ status: isAlive ? 'ok' : 'dead', worker: worker.name }));
     } else if (path === '/metrics') {
+      const text = await worker.metrics.registry.metrics().catch(() => undefined);
+      if (text === undefined) return refuse(response, 503, 'unavailable', 'The figures could not be read');
       response.writeHead(200, { 'content-type': worker.metrics.registry.contentType });
-      response.end(await worker.metrics.registry.metrics());
-    } else {
-      response.writeHead(404, { 'content-type': 'application/json' });
-      response.end(JSON.stringify({ error: { code: 'not_found', message: 'There is /healthz and /metrics' } }));
-    }
+      response.end(text);
+    } else refuse(response, 404, 'not_found', 'There is /healthz and /metrics');
   });
   server.requestTimeout = 5_000;
   await new Promise<void>((resolve, reject) => {
@@ -31,4 +33,9 @@ export async function serveWorker(worker: Worker, port: number): Promise<{ port:
         server.closeAllConnections();
       }),
   };
+}
+
+function refuse(response: ServerResponse, status: number, code: string, message: string): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ error: { code, message } }));
 }

@@ -9,6 +9,7 @@ import { type Keys, makeKeys } from '../../src/lib/keys.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { makeFence } from '../../src/lib/runtime/fence.js';
 import { watchLoops } from '../../src/lib/runtime/loop-watchdog.js';
+import { serveWorker } from '../../src/lib/worker-http.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import {
@@ -231,16 +232,18 @@ test('a read loop that stands still although Redis answers: new connections, and
     probe: async () => {},
     reconnect: () => seen.push('reconnect'),
     onDead: () => seen.push('dead'),
-    bounds: { reconnectMs: 500, endMs: 1_500 },
+    bounds: { reconnectMs: 500, deadMs: 1_000, endMs: 1_500 },
     log,
   });
   ends.push(() => watchdog.stop());
+  assert.ok(watchdog.isAlive());
+  await waitFor('it to count as dead', () => !watchdog.isAlive());
   await waitFor('the end', () => seen.includes('dead'));
   assert.equal(seen.slice(0, 2), ['reconnect', 'dead']);
   assert.ok(watchdog.stalledMs() >= 1_500);
 });
 
-test('while Redis is away nothing ends', async () => {
+test('while Redis is away nothing ends, and the worker counts as alive', async () => {
   const seen: string[] = [];
   let probes = 0;
   const watchdog = watchLoops({
@@ -251,12 +254,38 @@ test('while Redis is away nothing ends', async () => {
     },
     reconnect: () => seen.push('reconnect'),
     onDead: () => seen.push('dead'),
-    bounds: { reconnectMs: 500, endMs: 1_000 },
+    bounds: { reconnectMs: 500, deadMs: 1_000, endMs: 1_000 },
     log,
   });
   ends.push(() => watchdog.stop());
-  await waitFor('several looks', () => probes >= 5);
+  await waitFor('several looks', () => probes >= 5 && watchdog.stalledMs() > 1_500);
   assert.equal(seen, []);
+  assert.ok(watchdog.isAlive());
+});
+
+test('a worker answers its health check while Redis is frozen', async () => {
+  const own = await startRedis();
+  ends.push(() => own.stop());
+  const worker = await startTestWorker({
+    ...{ redisUrl: own.url, bounds: { reconnectMs: 500, deadMs: 1_000 } },
+    consumers: [
+      defineConsumer({
+        name: 'enrich',
+        on: ['calendly.invitee.created'],
+        emits: ['lead.enriched'],
+        handle: async () => [],
+      }),
+    ],
+  });
+  ends.push(() => worker.stop());
+  const served = await serveWorker(worker, 0);
+  ends.push(() => served.stop());
+  const healthz = () => fetch(`http://127.0.0.1:${served.port}/healthz`);
+  own.kill('SIGSTOP');
+  const stoppedAt = performance.now();
+  await waitFor('longer than a loop may stand', () => performance.now() - stoppedAt > 3_000);
+  assert.is((await healthz()).status, 200);
+  own.kill('SIGCONT');
 });
 
 test('consumers of workers that were killed go, those that hold something stay', async () => {

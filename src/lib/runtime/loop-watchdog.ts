@@ -8,12 +8,16 @@ import { within } from './within.js';
 export type LoopWatchdog = {
   /** How long the slowest read loop has not come round. */
   stalledMs: () => number;
+  /** False once a read loop has stood still for long while Redis answered others: an outage of Redis is no death. */
+  isAlive: () => boolean;
   stop: () => void;
 };
 
 export type LoopBounds = {
   /** After so long without a round the connections are made anew. */
   reconnectMs: number;
+  /** After so long it does not count as alive any more. */
+  deadMs: number;
   /** After so long, and as long again with a Redis that answers others, it ends. */
   endMs: number;
 };
@@ -22,7 +26,7 @@ const TICK_MS = 500;
 const PROBE_WAIT_MS = 2_000;
 
 export function watchLoops(options: {
-  /** When each loop last came round, by the wall clock in ms. */
+  /** When each loop last came round, by a clock that nobody sets (`performance.now()`). */
   lastLoopAt: () => readonly number[];
   /** Asks Redis over a connection of its own. */
   probe: () => Promise<unknown>;
@@ -41,7 +45,11 @@ export function watchLoops(options: {
   const timer = setInterval(() => void tick(), TICK_MS);
   timer.unref();
 
-  return { stalledMs: () => stalledMs, stop: () => clearInterval(timer) };
+  return {
+    stalledMs: () => stalledMs,
+    isAlive: () => stalledMs < bounds.deadMs || answeredMs < bounds.deadMs - bounds.reconnectMs,
+    stop: () => clearInterval(timer),
+  };
 
   async function tick(): Promise<void> {
     const now = performance.now();

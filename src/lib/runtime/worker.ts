@@ -23,7 +23,7 @@ import { within } from './within.js';
 export type Worker = {
   name: string;
   metrics: WorkerMetrics;
-  /** False once a read loop has not come round for long: ready but dead. */
+  /** False once a read loop has not come round for long although Redis answers: ready but dead. */
   isAlive: () => boolean;
   /** Resolves when everything is settled or handed back and the connections are closed; within a second of the grace. */
   stop: () => Promise<void>;
@@ -49,8 +49,7 @@ export type WorkerOptions = {
 /** Calls at once for a consumer that takes one event at a time, and for one that takes batches. */
 const PARALLEL_SINGLE = 32;
 const PARALLEL_BATCH = 2;
-const LOOP_DEAD_MS = 15_000;
-const LOOP_BOUNDS: LoopBounds = { reconnectMs: 8_000, endMs: 20_000 };
+const LOOP_BOUNDS: LoopBounds = { reconnectMs: 8_000, deadMs: 15_000, endMs: 20_000 };
 /** A dead worker's consumer goes when it holds nothing, after so many visibility timeouts. */
 const REAP_AFTER_TIMEOUTS = 5;
 const REAP_MS_MIN = 5_000;
@@ -121,7 +120,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   return {
     name,
     metrics,
-    isAlive: () => watchdog.stalledMs() < LOOP_DEAD_MS,
+    isAlive: watchdog.isAlive,
     async stop() {
       const endAt = Date.now() + policy.shutdownGraceMs + END_MS;
       watchdog.stop();
