@@ -8,6 +8,8 @@ export type PassOptions = {
   signal: AbortSignal;
   /** The end of something that has begun: it goes first and waits longer. */
   isUrgent?: boolean;
+  /** Begun later it would be in vain (`performance.now()`): it is turned away then, and takes nobody's turn. */
+  beginBy?: number | undefined;
 };
 
 export type Gate = {
@@ -102,8 +104,8 @@ export function makeGate(
   const news: Pick<Demand, 'successes' | 'refusedForMs' | 'callsLeft'> = NO_NEWS();
 
   return {
-    async pass(call, { signal, isUrgent = false }) {
-      await admission(signal, isUrgent);
+    async pass(call, options) {
+      await admission(options);
       try {
         const answer = await call();
         news.successes += 1;
@@ -123,8 +125,9 @@ export function makeGate(
     read: () => ({ running, waiting: waiting.length, limit: share?.limit }),
   };
 
-  function admission(signal: AbortSignal, isUrgent: boolean): Promise<void> {
+  function admission({ signal, isUrgent = false, beginBy }: PassOptions): Promise<void> {
     signal.throwIfAborted();
+    const latestAt = performance.now() + (isUrgent ? URGENT_WAIT_MS_MAX : WAIT_MS_MAX);
     return new Promise((resolve, reject) => {
       const leave = () => {
         const index = waiting.indexOf(waiter);
@@ -137,7 +140,7 @@ export function makeGate(
       };
       const waiter: Waiter = {
         isUrgent,
-        deadlineAt: performance.now() + (isUrgent ? URGENT_WAIT_MS_MAX : WAIT_MS_MAX),
+        deadlineAt: Math.min(latestAt, beginBy ?? latestAt),
         admit() {
           leave();
           running += 1;

@@ -34,7 +34,17 @@ const FIELD_MAP = {
 const log = pino({ level: process.env.TEST_LOG ?? 'silent' });
 let worlds = 0;
 
-export function makeCrmWorld({ server, zoho, leaseMs }: { server: TestRedis; zoho: ZohoStandin; leaseMs: number }) {
+export function makeCrmWorld({
+  server,
+  zoho,
+  leaseMs,
+  freshMs,
+}: {
+  server: TestRedis;
+  zoho: ZohoStandin;
+  leaseMs: number;
+  freshMs?: number;
+}) {
   worlds += 1;
   const keys = makeKeys(`w${worlds}:`);
   const redis = server.connect() as unknown as RedisClient;
@@ -58,6 +68,7 @@ export function makeCrmWorld({ server, zoho, leaseMs }: { server: TestRedis; zoh
       readLeads: makeReadLeads({ redis: client, keys }),
       readFields: async () => undefined,
       fieldMap: makeFieldMap(FIELD_MAP),
+      ...(freshMs !== undefined && { freshMs }),
     });
 
     /** From then on nothing of this worker happens any more, as after SIGKILL. */

@@ -211,6 +211,25 @@ test('who gives up while it waits gets its own reason', async () => {
   await first;
 });
 
+test('what would begin too late is turned away when its time is over, and takes nobody’s turn', async () => {
+  const gate = makeLimits('a', { running: 1, perSecond: 1_000, perSecondMin: 1 }).gates.zoho;
+  let end: (() => void) | undefined;
+  const untilEnd = () =>
+    new Promise<void>((resolve) => {
+      end = resolve;
+    });
+  const first = gate.pass(untilEnd, { signal: never() });
+  await waitFor('the first to run', () => end !== undefined);
+  const { seen, call } = makeProvider(0);
+  const beginBy = performance.now() + 50;
+  const second = failureOf(gate.pass(call, { signal: never(), isUrgent: true, beginBy }));
+  await waitFor('its time to be over', () => performance.now() > beginBy + 300);
+  end!();
+  await first;
+  assert.instance(await second, NotYetError);
+  assert.is(seen.begun.length, 0);
+});
+
 test('what is left of the day’s calls is spread', async () => {
   const { gates } = makeLimits('a');
   await gates.zoho.pass(async () => {}, { signal: never() });

@@ -1,7 +1,20 @@
+import { createServer } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { NotYetError } from '../../src/lib/errors.js';
 import { makeZohoClient } from '../../src/lib/providers/zoho/client.js';
-import { ADDRESS, connectClient, failureOf, flat, read, UPSERT_PATH, wrapped, write } from '../helpers/zoho-client.js';
+import { waitFor } from '../helpers/wait-for.js';
+import {
+  ADDRESS,
+  connectClient,
+  crmCalls,
+  failureOf,
+  flat,
+  read,
+  UPSERT_PATH,
+  wrapped,
+  write,
+} from '../helpers/zoho-client.js';
 import { waitForCall } from '../standins/http.js';
 import { startZoho, type ZohoStandin } from '../standins/zoho.js';
 
@@ -99,6 +112,38 @@ test('a caller that gives up gets its own reason, at once', async ({ zoho }) => 
   await waitForCall(zoho, ({ path }) => path === UPSERT_PATH);
   giveUp.abort(new Error('stopped'));
   assert.is((await failing).message, 'stopped');
+});
+
+test('a write that comes to its turn too late is not sent, and can wait', async ({ zoho }) => {
+  const { send } = connectClient(zoho);
+  const failure = await failureOf(send({ ...write, sendBy: performance.now() }));
+  assert.instance(failure, NotYetError);
+  assert.is(crmCalls(zoho).length, 0);
+  assert.ok(await send({ ...write, sendBy: performance.now() + 60_000 }));
+});
+
+test('nor is it sent again when a new token was long in coming', async ({ zoho }) => {
+  const { token } = connectClient(zoho);
+  const sendBy = performance.now() + 1_000;
+  const invalidate = async (failing: string) => {
+    await token.invalidate(failing);
+    await waitFor('the time to be over', () => performance.now() > sendBy);
+  };
+  const { send } = makeZohoClient({ token: { ...token, invalidate }, timeoutMs: 2_000 });
+  zoho.faults.next({ status: 401, body: flat('INVALID_TOKEN') }, { path: UPSERT_PATH });
+  assert.instance(await failureOf(send({ ...write, sendBy }, new AbortController().signal)), NotYetError);
+  assert.is(crmCalls(zoho).length, 1);
+});
+
+test('nor when there is no connection in time', async () => {
+  const silent = createServer();
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const apiDomain = `https://127.0.0.1:${(silent.address() as { port: number }).port}`;
+  const token = { get: async () => ({ accessToken: 'any', apiDomain }), invalidate: async () => {} };
+  const { send } = makeZohoClient({ token, timeoutMs: 2_000 });
+  const failure = await failureOf(send({ ...write, sendBy: performance.now() + 100 }, new AbortController().signal));
+  silent.close();
+  assert.instance(failure, NotYetError);
 });
 
 test.run();

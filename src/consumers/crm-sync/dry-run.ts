@@ -32,7 +32,7 @@ export async function rehearse(
   const emails = [...groupByEmail(items).keys()];
   const [intents, folded] = [await deps.ledger.readIntents(emails), await deps.readLeads(emails)];
   const known = { folded, intentsOf: (email: string) => intents.get(email) ?? new Map() };
-  const knowledge = await lookUp(emails, known, deps, signal);
+  const knowledge = await lookUp(emails, known, deps, { signal });
   for (const item of items) {
     const results = planLeads(groupByEmail([item]), knowledge, deps);
     const data = describeWrites(item, [...results.values()], assumes);

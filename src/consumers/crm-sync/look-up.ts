@@ -1,7 +1,7 @@
 /** What is known of the leads of a batch: by this service from its streams, and by the CRM as it is now. */
 import type { Intents } from '../../lib/lead-ledger.js';
 import { type LeadState, nextTurn } from '../../lib/lead-state.js';
-import type { FieldMetadata, FoundLead } from '../../lib/providers/zoho/crm.js';
+import type { FieldMetadata, FoundLead, Zoho } from '../../lib/providers/zoho/crm.js';
 import { fitField } from '../../lib/providers/zoho/field-rules.js';
 import { addCertain, settleDoubts } from './doubt.js';
 import type { LeadFacts } from './lead-facts.js';
@@ -43,15 +43,17 @@ export function groupByEmail(items: readonly SyncItem[]): Map<string, LeadFacts[
   return grouped;
 }
 
+type Asking = Parameters<Zoho['findLeads']>[2];
+
 /** Asks the CRM how the leads are; `folded` and `intentsOf` are what this service knows. */
 export async function lookUp(
   emails: readonly string[],
   { folded, intentsOf }: { folded: ReadonlyMap<string, LeadState>; intentsOf: (email: string) => Intents },
   deps: Pick<SyncDeps, 'zoho' | 'fieldMap' | 'readFields'>,
-  signal: AbortSignal,
+  asking: Asking,
 ): Promise<Knowledge> {
   const metadata = await deps.readFields();
-  const found = await findLeads(emails, folded, deps, signal);
+  const found = await findLeads(emails, folded, deps, asking);
   const settled = new Map(emails.map((email) => [email, settleDoubts(intentsOf(email), found.get(email))]));
   const known = new Map(emails.map((email) => [email, addCertain(folded.get(email) ?? {}, settled.get(email)!)]));
   return { known, found, settled, metadata };
@@ -121,10 +123,10 @@ async function findLeads(
   emails: readonly string[],
   known: ReadonlyMap<string, LeadState>,
   { zoho, fieldMap }: Pick<SyncDeps, 'zoho' | 'fieldMap'>,
-  signal: AbortSignal,
+  asking: Asking,
 ): Promise<Map<string, FoundLead>> {
   const fields = [...new Set([...fieldMap.values()].map(({ field }) => field))];
-  const found = new Map((await zoho.findLeads([...emails], fields, { signal })).map((lead) => [lead.email, lead]));
+  const found = new Map((await zoho.findLeads([...emails], fields, asking)).map((lead) => [lead.email, lead]));
   const missing = emails.flatMap((email) => {
     const leadId = found.has(email) ? undefined : known.get(email)?.leadId;
     return leadId === undefined ? [] : [{ email, leadId }];
@@ -133,7 +135,7 @@ async function findLeads(
   const byId = await zoho.readLeads(
     missing.map(({ leadId }) => leadId),
     fields,
-    { signal },
+    asking,
   );
   for (const { email, leadId } of missing) {
     const lead = byId.find(({ id }) => id === leadId);

@@ -25,6 +25,8 @@ export type SyncDeps = {
   fieldMap: ReadonlyMap<LeadField, FieldTarget>;
   /** Told of each value that the CRM has no place for. */
   onLeftOut: (field: string, why: LeftOut) => void;
+  /** [4500] What was seen of a lead may be so old when it is written over; only tests have a reason to set it. */
+  freshMs?: number;
 };
 
 export type SyncItem = { event: CrmEvent; leads: readonly LeadFacts[] };

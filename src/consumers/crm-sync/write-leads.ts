@@ -2,23 +2,34 @@
  * Writes the leads of a batch: look-up, decision, intents and one upsert for a hundred at a time, with the results read one
  * by one. A value that Zoho will not take must not keep a lead out: it is left out, and the rest is written.
  */
-import { NotYetError, RetryableError, TerminalError } from '../../lib/errors.js';
+import { NotYetError, OutageError, RetryableError, TerminalError } from '../../lib/errors.js';
 import type { Intents } from '../../lib/lead-ledger.js';
 import { hashValue, type LeadState } from '../../lib/lead-state.js';
 import type { RecordResult } from '../../lib/providers/zoho/crm.js';
 import { RECORDS_MAX } from './calls.js';
-import { type FactsByEmail, type LeadResult, lookUp, needsWrite, planLeads, toRecord } from './look-up.js';
+import {
+  type FactsByEmail,
+  type Knowledge,
+  type LeadResult,
+  lookUp,
+  needsWrite,
+  planLeads,
+  toRecord,
+} from './look-up.js';
 import { toIntent } from './receipt.js';
 import type { Work } from './sync-batch.js';
 
-/** With the longest wait for a turn at Zoho, what was seen is at most 5 s old when it is written over. */
-const FRESH_MS = 2_000;
-const LOOKS_MAX = 3;
+/** A write leaves when what was seen is so old at the most: 5 s, less what the way to Zoho takes. */
+const FRESH_MS = 4_500;
+const LOOKS_MIN = 3;
 const STALE_WAIT_MS = 2_000;
 /** A record is sent so often at the most, each time without the value that was refused. */
 const ROUNDS_MAX = 6;
 
 type Refusals = Set<string>;
+
+/** The leads as they are to be written, by a look-up that is good until `sendBy`. */
+type Seen = { results: Map<string, LeadResult>; sendBy: number };
 
 export async function writeLeads(
   facts: FactsByEmail,
@@ -26,44 +37,96 @@ export async function writeLeads(
   work: Work,
 ): Promise<Map<string, LeadResult>> {
   const results = new Map<string, LeadResult>();
-  const all = [...facts];
-  for (let start = 0; start < all.length; start += RECORDS_MAX) {
-    let open: FactsByEmail = new Map(all.slice(start, start + RECORDS_MAX));
-    const refused: Refusals = new Set();
-    for (let round = 1; open.size > 0 && round <= ROUNDS_MAX; round += 1) {
-      const planned = await planFresh(open, folded, refused, work);
-      for (const [email, result] of planned) results.set(email, result);
-      const again = await upsert([...planned.values()], refused, work);
-      open = new Map(again.map(({ email }) => [email, facts.get(email)!]));
+  const refused: Refusals = new Set();
+  let open = [...facts.keys()];
+  let atOnce = RECORDS_MAX;
+  for (let round = 1; open.length > 0 && round <= ROUNDS_MAX; round += 1) {
+    const again: string[] = [];
+    while (open.length > 0) {
+      const seen = await planFresh(pick(facts, open.slice(0, atOnce)), folded, refused, work);
+      const count = seen.results.size;
+      // Of more at once Zoho does not tell in time.
+      if (count < open.length) atOnce = count;
+      open = open.slice(count);
+      for (const [email, result] of seen.results) results.set(email, result);
+      again.push(...(await upsert(seen, refused, work)).map(({ email }) => email));
     }
+    open = again;
   }
   return results;
 }
 
-/** Decides by a look-up that is still fresh when all is ready to be written. */
+/**
+ * Decides by a look-up that is still fresh when all is ready to be written. Where it takes too long for that, fewer leads
+ * are looked up: the answer is about the first ones. Where it takes too long for a single one, Zoho is as good as down.
+ */
 async function planFresh(
   facts: FactsByEmail,
   folded: ReadonlyMap<string, LeadState>,
   refused: Refusals,
-  { deps, lease, signal }: Work,
-): Promise<Map<string, LeadResult>> {
+  work: Work,
+): Promise<Seen> {
+  const { deps, lease } = work;
   const isRefused = (email: string, field: string, value: string) => refused.has(refusalOf(email, field, value));
-  for (let looks = 1; looks <= LOOKS_MAX; looks += 1) {
-    const knowledge = await lookUp([...facts.keys()], { folded, intentsOf: lease.intentsOf }, deps, signal);
-    const lookedAt = performance.now();
-    const results = planLeads(facts, knowledge, deps, { leasedAt: lease.takenAt, isRefused });
-    await lease.saveIntents(intentsOf(facts, results));
-    if (performance.now() - lookedAt <= FRESH_MS) return results;
+  let emails = [...facts.keys()];
+  for (let looks = 1; ; looks += 1) {
+    const looked = await lookUpInTime(emails, folded, work);
+    if (looked !== undefined) {
+      const own = pick(facts, emails);
+      const results = planLeads(own, looked.knowledge, deps, { leasedAt: lease.takenAt, isRefused });
+      await lease.saveIntents(intentsOf(own, results));
+      if (performance.now() < looked.sendBy) return { results, sendBy: looked.sendBy };
+    }
+    if (looks >= LOOKS_MIN && emails.length === 1) throw looked === undefined ? tooSlow() : tooOld();
+    emails = emails.slice(0, Math.ceil(emails.length / 4));
   }
-  throw new NotYetError('What was seen in Zoho grows old before it can be written', { delayMs: STALE_WAIT_MS });
+}
+
+/** `undefined` where the answer would come too late. Its age counts from when it was asked for: it may tell of that moment. */
+async function lookUpInTime(
+  emails: readonly string[],
+  folded: ReadonlyMap<string, LeadState>,
+  { deps, lease, signal }: Work,
+): Promise<{ knowledge: Knowledge; sendBy: number } | undefined> {
+  const freshMs = deps.freshMs ?? FRESH_MS;
+  const late = new AbortController();
+  let sendBy: number | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const beforeSend = () => {
+    sendBy ??= performance.now() + freshMs;
+    timer ??= setTimeout(() => late.abort(), freshMs);
+  };
+  try {
+    const asking = { signal: AbortSignal.any([signal, late.signal]), beforeSend };
+    const knowledge = await lookUp(emails, { folded, intentsOf: lease.intentsOf }, deps, asking);
+    return { knowledge, sendBy: sendBy ?? performance.now() };
+  } catch (error) {
+    if (error === late.signal.reason) return undefined;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function tooSlow(): OutageError {
+  const message = `Zoho takes longer than ${FRESH_MS} ms to tell how a lead is: that is too old to be written over`;
+  return new OutageError(message, { code: 'zoho_timeout', provider: 'zoho' });
+}
+
+function tooOld(): NotYetError {
+  return new NotYetError('What was seen in Zoho grows old before it can be written', { delayMs: STALE_WAIT_MS });
+}
+
+function pick(facts: FactsByEmail, emails: readonly string[]): FactsByEmail {
+  return new Map(emails.map((email) => [email, facts.get(email)!]));
 }
 
 /** Returns those that are to be tried once more, without what was refused. */
-async function upsert(results: readonly LeadResult[], refused: Refusals, work: Work): Promise<LeadResult[]> {
-  const toWrite = results.filter(needsWrite);
+async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work): Promise<LeadResult[]> {
+  const toWrite = [...results.values()].filter(needsWrite);
   if (toWrite.length === 0) return [];
   const { deps, lease, signal, log } = work;
-  const answers = await deps.zoho.upsertLeads(toWrite.map(toRecord), { signal, beforeSend: lease.assertHeld });
+  const answers = await deps.zoho.upsertLeads(toWrite.map(toRecord), { signal, beforeSend: lease.assertHeld, sendBy });
   return toWrite.filter((result, index) => {
     const answer = answers[index];
     takeAnswer(result, answer, work);

@@ -1,6 +1,8 @@
 /** One HTTP call to Zoho CRM: token, timeout, and an answer that is good or thrown as one of `errors.ts`. */
+import type { ClientRequest } from 'node:http';
+import { TLSSocket } from 'node:tls';
 import got, { RequestError, TimeoutError } from 'got';
-import { OutageError } from '../../errors.js';
+import { NotYetError, OutageError } from '../../errors.js';
 import { type Gate, OPEN_GATE } from '../../provider-gate.js';
 import { type Answer, type Asked, nameOf, readAnswer, TokenRefusedError } from './answers.js';
 import type { ZohoToken, ZohoTokenSource } from './token.js';
@@ -10,6 +12,8 @@ export type ZohoCall = Asked & {
   body?: unknown;
   /** Called right before the request goes out; what it throws is thrown. */
   beforeSend?: () => void;
+  /** It leaves by then or not at all (`NotYetError`), whatever it waited for: its turn, a new token, a connection. `performance.now()` */
+  sendBy?: number;
 };
 
 export type ZohoClient = {
@@ -23,6 +27,7 @@ const NOT_SENT_PHASES = new Set(['lookup', 'connect', 'secureConnect']);
 const CONNECT_MS_MAX = 10_000;
 /** Each further try costs a token, of which Zoho gives ten in ten minutes. */
 const TOKEN_WAIT_MS = 75_000;
+const LATE_WAIT_MS = 500;
 
 export function makeZohoClient({
   token,
@@ -59,13 +64,14 @@ export function makeZohoClient({
   function ask(call: ZohoCall, good: ZohoToken, signal: AbortSignal): Promise<unknown> {
     const exchanged = async () => readAnswer(call, await exchange(call, good, signal));
     // A write follows on a look-up, which grows old.
-    return gate.pass(exchanged, { signal, isUrgent: call.writes });
+    return gate.pass(exchanged, { signal, isUrgent: call.writes, beginBy: call.sendBy });
   }
 
   async function exchange(call: ZohoCall, { accessToken, apiDomain }: ZohoToken, signal: AbortSignal): Promise<Answer> {
     call.beforeSend?.();
+    const departure = watchDeparture(call);
     try {
-      const { statusCode, body, headers } = await got(`${apiDomain}${call.path}`, {
+      const request = got(`${apiDomain}${call.path}`, {
         method: call.method as 'GET' | 'POST' | 'PUT',
         headers: { authorization: `Zoho-oauthtoken ${accessToken}` },
         ...(call.query && { searchParams: call.query }),
@@ -73,21 +79,46 @@ export function makeZohoClient({
         // The token must not follow a redirect to another host.
         followRedirect: false,
         retry: { limit: 0 },
-        signal,
+        signal: AbortSignal.any([signal, departure.late]),
         throwHttpErrors: false,
         timeout: { lookup: connectMs, connect: connectMs, secureConnect: connectMs, request: timeoutMs },
       });
+      request.on('request', departure.follow);
+      const { statusCode, body, headers } = await request;
       const creditsLeft = Number(headers['x-api-credits-remaining'] ?? Number.NaN);
       if (Number.isFinite(creditsLeft)) gate.callsLeft(creditsLeft);
       return { status: statusCode, text: body, retryAfter: headers['retry-after'] };
     } catch (error) {
       signal.throwIfAborted();
+      departure.late.throwIfAborted();
       if (error instanceof RequestError) throw noAnswer(call, error);
       throw error;
+    } finally {
+      departure.end();
     }
   }
 
   return { send };
+}
+
+/** `late` is aborted where the request has no connection when it should have left: one that has is on its way. */
+function watchDeparture(call: ZohoCall) {
+  const late = new AbortController();
+  const abort = () =>
+    late.abort(
+      new NotYetError(`What was seen in Zoho is too old by now for ${nameOf(call)}`, { delayMs: LATE_WAIT_MS }),
+    );
+  const leftMs = (call.sendBy ?? Number.POSITIVE_INFINITY) - performance.now();
+  if (leftMs <= 0) abort();
+  late.signal.throwIfAborted();
+  const timer = leftMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(abort, leftMs);
+  const end = () => clearTimeout(timer);
+  const follow = (request: ClientRequest) =>
+    request.once('socket', (socket) => {
+      if (request.reusedSocket) end();
+      else socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', end);
+    });
+  return { late: late.signal, follow, end };
 }
 
 /** Got's error is not kept as the cause: it holds the token and the query. */

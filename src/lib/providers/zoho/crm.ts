@@ -5,9 +5,9 @@
  */
 import type { Gate } from '../../provider-gate.js';
 import type { RedisClient } from '../../redis.js';
-import { makeZohoClient, type ZohoClient } from './client.js';
+import { makeZohoClient, type ZohoCall, type ZohoClient } from './client.js';
 import { type FieldMetadata, readFields } from './fields.js';
-import { type FoundLead, makeLeadLookup, rowsOf } from './lookup.js';
+import { type FoundLead, makeLeadLookup, rowsOf, type SendOptions } from './lookup.js';
 import {
   API_PATH,
   buildCreateNotesRequest,
@@ -29,14 +29,13 @@ export type { RecordResult } from './results.js';
 
 type Options = { signal: AbortSignal };
 
-/** `beforeSend` is called right before the request goes out, when all waiting is over; what it throws ends the call. */
-type WriteOptions = Options & { beforeSend?: () => void };
+type WriteOptions = SendOptions & Pick<ZohoCall, 'sendBy'>;
 
 export type Zoho = {
   /** One look-up for all addresses: at most one lead for each, an open one before a converted one. */
-  findLeads: (emails: readonly string[], fields: readonly string[], options: Options) => Promise<FoundLead[]>;
+  findLeads: (emails: readonly string[], fields: readonly string[], options: SendOptions) => Promise<FoundLead[]>;
   /** By id, which finds a lead that was created a moment ago; deleted ones are missing from the answer. */
-  readLeads: (ids: readonly string[], fields: readonly string[], options: Options) => Promise<FoundLead[]>;
+  readLeads: (ids: readonly string[], fields: readonly string[], options: SendOptions) => Promise<FoundLead[]>;
   /** One call for at most 100 leads, told apart by Email; the results are in the order of the records. */
   upsertLeads: (records: readonly Record<string, unknown>[], options: WriteOptions) => Promise<RecordResult[]>;
   /** One call for at most 100 notes. Zoho adds them again at every call. */
@@ -75,8 +74,8 @@ export function makeZoho(options: ZohoOptions): Zoho {
   const client = makeZohoClient({ token: makeZohoToken(options), timeoutMs, gate });
   const lookup = makeLeadLookup(client);
   return {
-    findLeads: (emails, fields, { signal }) => lookup.findLeads(emails, fields, signal),
-    readLeads: (ids, fields, { signal }) => lookup.readLeads(ids, fields, signal),
+    findLeads: lookup.findLeads,
+    readLeads: lookup.readLeads,
     upsertLeads: (records, given) => write(client, buildUpsertRequest(records, options.trigger), given),
     createNotes: (notes, given) => write(client, buildCreateNotesRequest(notes), given),
     updateNotes: (notes, given) => write(client, buildUpdateNotesRequest(notes), given),
@@ -89,12 +88,12 @@ export function makeZoho(options: ZohoOptions): Zoho {
 async function write(
   { send }: ZohoClient,
   { method, url, body }: WriteRequest,
-  { signal, beforeSend }: WriteOptions,
+  { signal, ...given }: WriteOptions,
 ): Promise<RecordResult[]> {
   const count = body.data.length;
   if (count === 0) return [];
   if (count > RECORDS_MAX) throw new RangeError(`Zoho takes ${RECORDS_MAX} records a call, not ${count}`);
-  const call = { method, path: url, body, writes: true, isPerRecord: true, ...(beforeSend && { beforeSend }) };
+  const call = { method, path: url, body, writes: true, isPerRecord: true, ...given };
   return readResults(await send(call, signal), count);
 }
 

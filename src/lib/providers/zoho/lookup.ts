@@ -7,7 +7,7 @@
  * So every row tells whether it is converted, and addresses without a row are asked for again among the converted.
  */
 import { OutageError, TerminalError } from '../../errors.js';
-import type { ZohoClient } from './client.js';
+import type { ZohoCall, ZohoClient } from './client.js';
 import { API_PATH } from './requests.js';
 
 /** A lead as the CRM has it. */
@@ -50,22 +50,28 @@ const NO_COQL = new Set([
   'zoho_http_405',
 ]);
 
+/** `beforeSend` is called right before each request goes out, when all waiting is over; what it throws ends the call. */
+export type SendOptions = { signal: AbortSignal; beforeSend?: () => void };
+
 export type LeadLookup = ReturnType<typeof makeLeadLookup>;
 
-export function makeLeadLookup({ send }: ZohoClient) {
+export function makeLeadLookup(client: ZohoClient) {
   let mode: Mode = 'fields';
   let isConvertedUnknownToCoql = false;
+
+  const send = (call: ZohoCall, { signal, beforeSend }: SendOptions) =>
+    client.send({ ...call, ...(beforeSend && { beforeSend }) }, signal);
 
   async function findLeads(
     emails: readonly string[],
     fields: readonly string[],
-    signal: AbortSignal,
+    options: SendOptions,
   ): Promise<FoundLead[]> {
     const wanted = [...new Set(emails.map((email) => email.toLowerCase()))];
-    const { rows, byCoql } = await findOpen(wanted, fields, signal);
+    const { rows, byCoql } = await findOpen(wanted, fields, options);
     const found = onePerEmail(rows, wanted, fields);
     const missing = wanted.filter((email) => !found.some((lead) => lead.email === email));
-    const converted = await findConverted(missing, fields, byCoql, signal);
+    const converted = await findConverted(missing, fields, byCoql, options);
     // They were asked for as converted; the rows of search need not say it.
     const marked = converted.map((row) => ({ ...row, Converted__s: true }));
     return [...found, ...onePerEmail(marked, missing, fields)];
@@ -74,35 +80,35 @@ export function makeLeadLookup({ send }: ZohoClient) {
   async function findOpen(
     emails: readonly string[],
     fields: readonly string[],
-    signal: AbortSignal,
+    options: SendOptions,
   ): Promise<{ rows: Row[]; byCoql: boolean }> {
     if (mode === 'fields') {
-      const rows = await tryCoql(() => queryByEmail(emails, [...fields, ...CONVERTED_COLUMNS], '', signal));
+      const rows = await tryCoql(() => queryByEmail(emails, [...fields, ...CONVERTED_COLUMNS], '', options));
       if (rows) return { rows, byCoql: true };
     }
     if (mode !== 'search') {
-      const rows = await tryCoql(() => queryByEmail(emails, [], '', signal));
+      const rows = await tryCoql(() => queryByEmail(emails, [], '', options));
       // A column was at fault and no odd address: so it will be the next time.
       if (rows) mode = 'ids';
-      if (rows) return { rows: await readByIds(rows.map(idOf), fields, signal), byCoql: true };
+      if (rows) return { rows: await readByIds(rows.map(idOf), fields, options), byCoql: true };
     }
-    return { rows: await search(emails, fields, 'false', signal), byCoql: false };
+    return { rows: await search(emails, fields, 'false', options), byCoql: false };
   }
 
   async function findConverted(
     emails: readonly string[],
     fields: readonly string[],
     byCoql: boolean,
-    signal: AbortSignal,
+    options: SendOptions,
   ): Promise<Row[]> {
     if (emails.length === 0) return [];
     if (byCoql && !isConvertedUnknownToCoql) {
       const columns = [...(mode === 'ids' ? [] : fields), ...CONVERTED_COLUMNS];
-      const rows = await tryCoql(() => queryByEmail(emails, columns, ' and Converted__s = true', signal));
-      if (rows) return mode === 'ids' ? readByIds(rows.map(idOf), fields, signal) : rows;
+      const rows = await tryCoql(() => queryByEmail(emails, columns, ' and Converted__s = true', options));
+      if (rows) return mode === 'ids' ? readByIds(rows.map(idOf), fields, options) : rows;
       isConvertedUnknownToCoql = true;
     }
-    return search(emails, [...fields, ...CONVERTED_COLUMNS], 'true', signal);
+    return search(emails, [...fields, ...CONVERTED_COLUMNS], 'true', options);
   }
 
   /** `undefined` when COQL can't answer. What the token or the address forbids is not tried again by this process. */
@@ -121,7 +127,7 @@ export function makeLeadLookup({ send }: ZohoClient) {
     emails: readonly string[],
     fields: readonly string[],
     and: string,
-    signal: AbortSignal,
+    options: SendOptions,
   ): Promise<Row[]> {
     const columns = columnsOf(fields).join(', ');
     return inChunks(emails, IN_VALUES_MAX, (chunk) => {
@@ -129,7 +135,7 @@ export function makeLeadLookup({ send }: ZohoClient) {
       const select_query = `select ${columns} from Leads where (Email in (${list})${and}) limit ${ROWS_MAX}`;
       return send(
         { method: 'POST', path: `${API_PATH}/coql`, body: { select_query }, writes: false, isPerRecord: false },
-        signal,
+        options,
       );
     });
   }
@@ -139,11 +145,11 @@ export function makeLeadLookup({ send }: ZohoClient) {
     emails: readonly string[],
     fields: readonly string[],
     converted: 'true' | 'false',
-    signal: AbortSignal,
+    options: SendOptions,
   ): Promise<Row[]> {
     const common = { converted, fields: columnsOf(fields).join(',') };
     const ask = (query: Record<string, string>) =>
-      send({ method: 'GET', path: `${API_PATH}/Leads/search`, query: { ...query, ...common }, ...READ }, signal);
+      send({ method: 'GET', path: `${API_PATH}/Leads/search`, query: { ...query, ...common }, ...READ }, options);
     const unlessRefused = async (query: Record<string, string>): Promise<unknown> => {
       try {
         return await ask(query);
@@ -160,18 +166,18 @@ export function makeLeadLookup({ send }: ZohoClient) {
     });
   }
 
-  async function readByIds(ids: readonly string[], fields: readonly string[], signal: AbortSignal): Promise<Row[]> {
+  async function readByIds(ids: readonly string[], fields: readonly string[], options: SendOptions): Promise<Row[]> {
     const columns = columnsOf([...fields, ...CONVERTED_COLUMNS]).join(',');
     return inChunks(ids, 100, (chunk) => {
       const query = { ids: chunk.join(','), fields: columns, converted: 'both' };
-      return send({ method: 'GET', path: `${API_PATH}/Leads`, query, ...READ }, signal);
+      return send({ method: 'GET', path: `${API_PATH}/Leads`, query, ...READ }, options);
     });
   }
 
   return {
     findLeads,
-    async readLeads(ids: readonly string[], fields: readonly string[], signal: AbortSignal): Promise<FoundLead[]> {
-      const rows = await readByIds([...new Set(ids)], fields, signal);
+    async readLeads(ids: readonly string[], fields: readonly string[], options: SendOptions): Promise<FoundLead[]> {
+      const rows = await readByIds([...new Set(ids)], fields, options);
       return rows.map((row) => toLead(row, fields));
     },
     usesSearchFallback: () => mode === 'search',
