@@ -68,11 +68,11 @@ export function makeCrmSync(given: CrmSyncOptions) {
   }
 
   /** A lead's lease covers the CRM write only. */
-  async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, { signal, log }: Context) {
+  async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, { signal, log, read }: Context) {
     const lease = await ledger.lease([...new Set(items.flatMap(({ leads }) => leads.map(({ email }) => email)))]);
     try {
       const [free, busy] = partition(items, ({ leads }) => leads.every(({ email }) => lease.emails.has(email)));
-      const work = { deps, lease, log, signal: AbortSignal.any([signal, lease.signal]) };
+      const work = { deps, lease, log, read, signal: AbortSignal.any([signal, lease.signal]) };
       const outcomes = await syncBatch(free, work);
       for (const { event } of busy) outcomes.set(event, leased());
       return outcomes;

@@ -19,7 +19,20 @@ export type Written = { quality: Quality; hash: string; order: string; turn: str
 
 export type BookingState = { state: string; startsAt: string; order: string };
 
-export type NoteState = { id: string | null; revision: number; module?: 'Leads' | 'Contacts' | 'Deals' };
+export type NoteState = {
+  id: string | null;
+  revision: number;
+  module?: 'Leads' | 'Contacts' | 'Deals' | undefined;
+  /** `order@turn` of its event and of the write, as in `written`; absent where it was not kept, or is not known. */
+  place?: string | undefined;
+};
+
+export type SavedNote = [
+  id: string | null,
+  revision: number,
+  module?: NonNullable<NoteState['module']>,
+  place?: NonNullable<NoteState['place']>,
+];
 
 /**
  * Compact, as there is one for each lead: `written` is by order and turn (`order@turn`) and then by field, since many
@@ -35,7 +48,7 @@ export type LeadState = {
   events?: string[];
   written?: Record<string, Record<string, string>>;
   bookings?: Record<string, [state: string, startsAt: string, order: string]>;
-  notes?: Record<string, [id: string | null, revision: number, module?: 'Leads' | 'Contacts' | 'Deals']>;
+  notes?: Record<string, SavedNote>;
 };
 
 /** The order of what no single event says: it is worked out anew from all of them, and always up to date. */
@@ -58,18 +71,18 @@ export function timeOfTurn(turn: string | undefined): number {
 
 /** The turn of a write under a lease taken at `leasedAt`: after all that is known, also where clocks went back. */
 export function nextTurn(state: LeadState, leasedAt: number): string {
-  const turns = [
-    state.turn ?? '',
-    state.whole ?? '',
-    ...Object.keys(state.written ?? {}).map((key) => splitKey(key).turn),
+  const places = [
+    ...Object.keys(state.written ?? {}),
+    ...Object.values(state.notes ?? {}).map((saved) => toNote(saved).place ?? ''),
   ];
+  const turns = [state.turn ?? '', state.whole ?? '', ...places.map((place) => splitPlace(place).turn)];
   return turnAt(Math.max(leasedAt, ...turns.map((turn) => timeOfTurn(turn) + 1)));
 }
 
 export function writtenOf(state: LeadState, field: string): Written | undefined {
   for (const [key, fields] of Object.entries(state.written ?? {})) {
     const value = fields[field];
-    if (value !== undefined) return toWritten(value, splitKey(key));
+    if (value !== undefined) return toWritten(value, splitPlace(key));
   }
   return undefined;
 }
@@ -115,28 +128,42 @@ export function addBooking(
   return { ...state, bookings: { ...state.bookings, [id]: [kind, startsAt, order] } };
 }
 
+/**
+ * What was written later stands in the CRM. As a rule that is the higher revision; but a meeting of which all was trimmed
+ * is numbered from one anew, see `former-notes.ts`.
+ */
 export function addNote(state: LeadState, noteKey: string, note: NoteState): LeadState {
   const known = state.notes?.[noteKey];
-  if (known !== undefined && known[1] > note.revision) return state;
-  if (known !== undefined && known[1] === note.revision && known[0] !== null) return state;
-  const value: [string | null, number, ('Leads' | 'Contacts' | 'Deals')?] =
-    note.module === undefined || note.module === 'Leads'
-      ? [note.id, note.revision]
-      : [note.id, note.revision, note.module];
-  return { ...state, notes: { ...state.notes, [noteKey]: value } };
+  return known !== undefined && stands(toNote(known), note)
+    ? state
+    : { ...state, notes: { ...state.notes, [noteKey]: toSavedNote(note) } };
+}
+
+export function toNote([id, revision, module, place]: SavedNote): NoteState {
+  return { id, revision, module, place };
+}
+
+export function toSavedNote({ id, revision, module = 'Leads', place }: NoteState): SavedNote {
+  if (place !== undefined) return [id, revision, module, place];
+  return module === 'Leads' ? [id, revision] : [id, revision, module];
+}
+
+function stands(known: NoteState, added: NoteState): boolean {
+  const [knownTurn, addedTurn] = [known, added].map(({ place = '' }) => splitPlace(place).turn) as [string, string];
+  if (knownTurn !== addedTurn) return knownTurn > addedTurn;
+  return known.revision === added.revision ? known.id !== null : known.revision > added.revision;
 }
 
 /** Both at once, as for a projection and what is not folded into it yet. */
 export function mergeStates(a: LeadState, b: LeadState): LeadState {
   let merged = b.leadId === undefined ? a : addLeadId(a, b.leadId, b.turn);
   if (b.whole !== undefined) merged = addWhole(merged, b.whole);
-  for (const [key, fields] of Object.entries(b.written ?? {})) merged = addWrote(merged, { ...splitKey(key), fields });
+  for (const [key, fields] of Object.entries(b.written ?? {}))
+    merged = addWrote(merged, { ...splitPlace(key), fields });
   for (const [id, [state, startsAt, order]] of Object.entries(b.bookings ?? {})) {
     merged = addBooking(merged, id, [state, startsAt], order);
   }
-  for (const [noteKey, [id, revision, module]] of Object.entries(b.notes ?? {})) {
-    merged = addNote(merged, noteKey, { id, revision, ...(module === undefined ? {} : { module }) });
-  }
+  for (const [noteKey, saved] of Object.entries(b.notes ?? {})) merged = addNote(merged, noteKey, toNote(saved));
   return merged;
 }
 
@@ -145,8 +172,6 @@ export function hashValue(value: unknown): string {
   const text = typeof value === 'string' ? value.trim() : JSON.stringify(value);
   return createHash('sha256').update(text).digest('base64url').slice(0, 10);
 }
-
-type Place = Pick<Written, 'order' | 'turn'>;
 
 /** The write with the higher turn is what stands in the CRM; without turns the better or later fact is taken to be. */
 function addValue(state: LeadState, field: string, value: string, place: Place): LeadState {
@@ -157,8 +182,8 @@ function addValue(state: LeadState, field: string, value: string, place: Place):
   return putValue(state, field, value, place);
 }
 
-function putValue(state: LeadState, field: string, value: string, { order, turn }: Place): LeadState {
-  const key = turn === '' ? order : `${order}@${turn}`;
+function putValue(state: LeadState, field: string, value: string, place: Place): LeadState {
+  const key = joinPlace(place);
   const written: Record<string, Record<string, string>> = {};
   for (const [known, fields] of Object.entries(state.written ?? {})) {
     const { [field]: _replaced, ...rest } = fields;
@@ -172,7 +197,13 @@ function toWritten(value: string, { order, turn }: Place): Written {
   return { quality: Number(value[0]) as Quality, hash: value.slice(1), order, turn };
 }
 
-function splitKey(key: string): Place {
-  const at = key.indexOf('@');
-  return at < 0 ? { order: key, turn: '' } : { order: key.slice(0, at), turn: key.slice(at + 1) };
+export type Place = Pick<Written, 'order' | 'turn'>;
+
+export function joinPlace({ order, turn }: Place): string {
+  return turn === '' ? order : `${order}@${turn}`;
+}
+
+export function splitPlace(place: string): Place {
+  const at = place.indexOf('@');
+  return at < 0 ? { order: place, turn: '' } : { order: place.slice(0, at), turn: place.slice(at + 1) };
 }

@@ -6,14 +6,16 @@ import { pino } from 'pino';
 import { makeFieldMap } from '../../src/consumers/crm-sync/field-map.js';
 import type { CrmEvent } from '../../src/consumers/crm-sync/lead-facts.js';
 import { makeCrmSync } from '../../src/consumers/crm-sync.js';
-import { encodeFollowOn } from '../../src/lib/codec.js';
+import { decodeEntry, encodeFollowOn } from '../../src/lib/codec.js';
 import type { Outcome } from '../../src/lib/consumer.js';
-import type { LeadSynced } from '../../src/lib/events.js';
+import { parseEventId } from '../../src/lib/event-id.js';
+import type { LeadSynced, StoredEvent } from '../../src/lib/events.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { makeLeadLedger } from '../../src/lib/lead-ledger.js';
 import { makeProject, type Projection } from '../../src/lib/projector.js';
 import { makeZoho, type Zoho } from '../../src/lib/providers/zoho/crm.js';
 import type { RedisClient } from '../../src/lib/redis.js';
+import { toRecord } from '../../src/lib/runtime/entry.js';
 import { leads, makeReadLeads } from '../../src/projections/leads.js';
 import type { ZohoStandin } from '../standins/zoho.js';
 import type { TestRedis } from './redis-server.js';
@@ -50,6 +52,12 @@ export function makeCrmWorld({
   const redis = server.connect() as unknown as RedisClient;
   const project = makeProject({ redis, keys });
   let made = 0;
+
+  async function readEvent(eventId: string): Promise<StoredEvent | undefined> {
+    const { stream, id } = parseEventId(eventId)!;
+    const [found] = await redis.xrange(keys.stream(stream), id, id);
+    return found && decodeEntry(stream, id, toRecord(found[1]));
+  }
 
   function startWorker(mayDie: MayDie = () => false) {
     made += 1;
@@ -108,7 +116,7 @@ export function makeCrmWorld({
           signal: new AbortController().signal,
           log,
           now: () => new Date(),
-          read: async () => undefined,
+          read: readEvent,
         };
         const deliveries = events.map((event) => ({ event, attempt: 1 }));
         const work = consumer.handleBatch(deliveries, context);

@@ -1,9 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readOverview } from '../../src/lib/overview.js';
+import { trim } from '../../src/lib/trim.js';
+import { projections } from '../../src/projections/index.js';
 import { fixture, type Pipeline, startPipeline } from '../helpers/pipeline.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { refusedRecord } from '../helpers/zoho-refusals.js';
 import { startZoho, type ZohoStandin } from '../standins/zoho.js';
 
 const test = suite('leads and notes in the CRM');
@@ -151,6 +154,59 @@ test('a meeting pushed again with other content updates its note; an older revis
     second.notes.map(({ action }: { action: string }) => action),
     ['update'],
   );
+});
+
+/** As when it is older than the retention: its chain is dropped, and what recognises it has expired. */
+async function trimMeeting(revisions: number): Promise<void> {
+  const { redis, keys } = pipeline;
+  const key = `readai:meeting_completed:${meeting().session_id}`;
+  const options = { redis, keys, projections, retentionMs: 1_000_000, now: Date.now() + 1_060_000 };
+  await waitFor('the meeting to be dropped', async () => {
+    await trim(options, { isDryRun: false });
+    return (await redis.exists(keys.progress(key))) === 0;
+  });
+  for (const of of [key, ...Array.from({ length: revisions - 1 }, (_, index) => `${key}:r${index + 2}`)]) {
+    await redis.del(keys.idemSeen(of), keys.idemProcessed(of));
+  }
+}
+
+test('a meeting pushed again after its chain was trimmed updates its note, whatever its revision is counted as', async () => {
+  await start();
+  await pipeline.finished(await pipeline.send('readai', meeting()));
+  await pipeline.finished(await pipeline.send('readai', meeting({ request_id: 'R2', summary: 'A pilot in January.' })));
+  for (const [request_id, month, revisionsTrimmed] of [
+    ['R3', 'March', 2],
+    ['R4', 'April', 0],
+    ['R5', 'May', 2],
+  ] as const) {
+    if (revisionsTrimmed > 0) await trimMeeting(revisionsTrimmed);
+    const again = meeting({ request_id, summary: `A pilot in ${month}.` });
+    const synced = await pipeline.synced(await pipeline.send('readai', again));
+    assert.equal([synced.outcome, synced.notes[0]?.action], ['written', 'update'], month);
+    assert.equal([zoho.notes().length, zoho.notes()[0]!.content.includes(month)], [1, true], month);
+  }
+  await pipeline.stop();
+  await start({ DRY_RUN: 'true' });
+  await trimMeeting(1);
+  const rehearsed = await pipeline.synced(
+    await pipeline.send('readai', meeting({ request_id: 'R6', summary: 'A pilot in June.' })),
+  );
+  const requests = (rehearsed.requests ?? []).map(({ method, url }: { method: string; url: string }) => [method, url]);
+  assert.equal(requests, [['PUT', '/crm/v8/Notes']]);
+});
+
+test('a revision that is delivered again after it failed never writes over the later one', async () => {
+  await start();
+  const refused = { status: 400, body: { data: [refusedRecord('NOT_ALLOWED')] } };
+  zoho.faults.next(refused, { method: 'POST', path: '/crm/v8/Notes' });
+  const first = await pipeline.send('readai', meeting());
+  assert.is((await pipeline.finished(first)).status, 'failed');
+  const later = meeting({ request_id: 'R2', summary: 'A pilot in January.' });
+  await pipeline.finished(await pipeline.send('readai', later));
+  const again = await pipeline.send('readai', meeting());
+  assert.is.not(again, first);
+  assert.equal((await pipeline.synced(again)).notes, []);
+  assert.equal([zoho.notes().length, zoho.notes()[0]!.content.includes('January')], [1, true]);
 });
 
 test('a lead that became a contact is not made anew: its note goes to the deal', async () => {

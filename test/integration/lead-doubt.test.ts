@@ -89,6 +89,7 @@ async function syncAndSettle(worker: CrmWorker, ...events: CrmEvent[]): Promise<
   for (const [index, event] of events.entries()) await worker.settle(event, receipts[index]!);
 }
 
+const WEBHOOK = ['type', 'readai.meeting_completed', 'key', 'k', 'at', 'now', 'v', '1', 'data', '{"session_id":"m2"}'];
 const dies = (write: Parameters<MayDie>[0], when: Parameters<MayDie>[1]) => start((a, b) => a === write && b === when);
 const theLead = () => {
   assert.is(zoho.leadsOf(EMAIL).length, 1, 'one lead');
@@ -194,6 +195,28 @@ test('a note whose update is refused is not added again', async () => {
   assert.equal(contents(), ['Said at 2, 1.']);
   await syncAndSettle(start(), met(2, 3));
   assert.equal(contents(), ['Said at 2, 3.']);
+});
+
+/** The same meeting's webhook, delivered again after the first delivery has failed. */
+const delivered = (event: CrmEvent, delivery: number): CrmEvent => {
+  const id = `${1_790_000_100_000 + delivery}-0`;
+  return { ...event, id: `summarized-${id}`, cause: `readai-${id}` };
+};
+
+test('a note that was written for an event that failed gives way to a push after the meeting was trimmed', async () => {
+  await syncAndSettle(start(), met(2));
+  // For another of its leads it fails: there is no receipt.
+  await sync(start(), met(2, 2));
+  await syncAndSettle(start(), delivered(met(2, 1, 'Said long after.'), 1));
+  assert.equal(contents(), ['Said long after.']);
+});
+
+test('a lower revision that is delivered again writes nothing over a higher one of which no receipt came', async () => {
+  await world.redis.xadd(world.keys.stream('events:readai'), met(2, 2).cause!.slice('readai-'.length), ...WEBHOOK);
+  await sync(start(), met(2, 2));
+  const [receipt] = await sync(start(), delivered(met(2), 1));
+  assert.equal(receipt!.notes, []);
+  assert.equal(contents(), ['Said at 2, 2.']);
 });
 
 for (const [how, details, message] of [

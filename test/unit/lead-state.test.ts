@@ -4,8 +4,10 @@ import * as assert from 'uvu/assert';
 import type { LeadSynced } from '../../src/lib/events.js';
 import {
   addLeadId,
+  addNote,
   addWhole,
   addWrote,
+  joinPlace,
   type LeadState,
   mergeStates,
   nextTurn,
@@ -38,7 +40,14 @@ const writes = fc
   );
 
 const fold = (list: readonly (Wrote & { turn: string })[], state: LeadState = {}) =>
-  list.reduce((known, wrote) => addLeadId(addWrote(known, wrote), `id of ${wrote.turn}`, wrote.turn), state);
+  list.reduce((known, wrote) => {
+    const next = addLeadId(addWrote(known, wrote), `id of ${wrote.turn}`, wrote.turn);
+    return addNote(next, 'meeting', {
+      id: `note of ${wrote.turn}`,
+      revision: wrote.order.length,
+      place: joinPlace(wrote),
+    });
+  }, state);
 
 test('the receipts of a lead may come in any order, in part more than once, and be merged in any way', () => {
   fc.assert(
@@ -61,6 +70,17 @@ test('what stands in the CRM is the last write, even where an older fact was wri
     { order: 'o3', turn: turnAt(2), fields: { Company: '2dddddddddd' } },
   ]);
   assert.equal(writtenOf(state, 'Company'), { quality: 2, hash: 'dddddddddd', order: 'o3', turn: turnAt(2) });
+});
+
+test('of two notes the one that was written later stands, whatever its revision; without turns the higher revision', () => {
+  const first = { id: 'n', revision: 2, place: joinPlace({ order: 'o1', turn: turnAt(1) }) };
+  const later = { id: 'n', revision: 1, place: joinPlace({ order: 'o2', turn: turnAt(2) }) };
+  const inOrder = addNote(addNote({}, 'meeting', first), 'meeting', later);
+  assert.equal(inOrder.notes, { meeting: ['n', 1, 'Leads', later.place] });
+  assert.equal(addNote(addNote({}, 'meeting', later), 'meeting', first), inOrder);
+  const old: LeadState = { notes: { meeting: ['n', 2] } };
+  assert.equal(addNote(old, 'meeting', { id: 'n', revision: 1 }), old);
+  assert.is(timeOfTurn(nextTurn(inOrder, 0)), 3, 'the next write is later');
 });
 
 test('receipts from before turns were kept stay readable, and give way to later writes', () => {

@@ -3,7 +3,7 @@
  * answer was lost, or the receipt is only on its way.
  */
 import type { Intent, Intents } from '../../lib/lead-ledger.js';
-import { addNote, addWrote, hashValue, type LeadState, type NoteState } from '../../lib/lead-state.js';
+import { addNote, addWrote, hashValue, type LeadState, type NoteState, toNote } from '../../lib/lead-state.js';
 import type { FoundLead } from '../../lib/providers/zoho/crm.js';
 
 export type Try = NonNullable<Intent['wrote']['earlier']>[number];
@@ -56,10 +56,6 @@ export function knownOfNote(
   }
   const found = known.notes?.[noteKey];
   return { standing: found && toNote(found), isDoubtful: own !== undefined || found?.[0] === null };
-}
-
-function toNote([id, revision, module]: NonNullable<LeadState['notes']>[string]): NoteState {
-  return { id, revision, ...(module === undefined ? {} : { module }) };
 }
 
 /** The lead before a write, for `Intent.before`. */

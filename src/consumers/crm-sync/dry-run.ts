@@ -4,15 +4,17 @@
  */
 import type { Context, Outcome } from '../../lib/consumer.js';
 import type { LeadSynced } from '../../lib/events.js';
+import { type LeadState, toNote, toSavedNote } from '../../lib/lead-state.js';
 import {
   buildCreateNotesRequest,
   buildUpdateNotesRequest,
   buildUpsertRequest,
   type Zoho,
 } from '../../lib/providers/zoho/crm.js';
+import { forgetFormer } from './former-notes.js';
 import type { CrmEvent } from './lead-facts.js';
 import { groupByEmail, type LeadResult, lookUp, needsWrite, planLeads, toRecord } from './look-up.js';
-import { notesOf } from './notes.js';
+import { noteKeyOf, notesOf } from './notes.js';
 import type { SyncDeps, SyncItem } from './sync-batch.js';
 import { isToBeRenewed } from './write-notes.js';
 
@@ -24,7 +26,7 @@ const ASSUMES_NEW = 'The lead is taken for a new one: no Zoho credentials are se
 export async function rehearse(
   items: readonly SyncItem[],
   options: Omit<SyncDeps, 'zoho'> & { zoho: Zoho | undefined },
-  { signal, log }: Context,
+  { signal, log, read }: Context,
 ): Promise<Map<CrmEvent, Outcome<'lead.synced'>>> {
   const deps: SyncDeps = { ...options, zoho: options.zoho ?? emptyCrm };
   const assumes = options.zoho === undefined ? ASSUMES_NEW : undefined;
@@ -34,12 +36,21 @@ export async function rehearse(
   const known = { folded, intentsOf: (email: string) => intents.get(email) ?? new Map() };
   const knowledge = await lookUp(emails, known, deps, { signal });
   for (const item of items) {
-    const results = planLeads(groupByEmail([item]), knowledge, deps);
-    const data = describeWrites(item, [...results.values()], assumes);
+    const results = [...planLeads(groupByEmail([item]), knowledge, deps).values()];
+    for (const result of results) result.known = await forgetFormerOf(result.known, item.event, read);
+    const data = describeWrites(item, results, assumes);
     log.info(countsOf(item.event.id, data), 'dry run: nothing was sent');
     outcomes.set(item.event, { events: [{ type: 'lead.synced', data }] });
   }
   return outcomes;
+}
+
+async function forgetFormerOf(known: LeadState, event: CrmEvent, read: Context['read']): Promise<LeadState> {
+  const noteKey = noteKeyOf(event);
+  const saved = known.notes?.[noteKey];
+  if (saved === undefined) return known;
+  const note = await forgetFormer(toNote(saved), event, read);
+  return { ...known, notes: { ...known.notes, [noteKey]: toSavedNote(note) } };
 }
 
 function countsOf(eventId: string, { outcome, leads, notes, requests = [] }: LeadSynced): object {

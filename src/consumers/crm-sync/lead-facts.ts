@@ -47,6 +47,12 @@ export function orderOf(event: CrmEvent): string {
   return `${toMicros(event.data.happenedAt)}.${rank}.${Number(ms).toString(36)}.${Number(sequence).toString(36).padStart(3, '0')}`;
 }
 
+/** The id of the webhook's entry in an order, within its stream. */
+export function entryOf(order: string): string {
+  const [, , ms = '0', sequence = '0'] = order.split('.');
+  return `${Number.parseInt(ms, 36)}-${Number.parseInt(sequence, 36)}`;
+}
+
 /** The time in an order, ms since 1970. */
 export function timeOf(order: string): number {
   return Number.parseInt(order, 36) / 1000;

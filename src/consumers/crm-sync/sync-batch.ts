@@ -3,7 +3,7 @@
  * Events of one lead are folded into one record. What each event did is told apart again at the end.
  */
 import type { Logger } from 'pino';
-import type { Outcome } from '../../lib/consumer.js';
+import type { Context, Outcome } from '../../lib/consumer.js';
 import { TerminalError } from '../../lib/errors.js';
 import type { LeadLease, LeadLedger } from '../../lib/lead-ledger.js';
 import type { LeadState } from '../../lib/lead-state.js';
@@ -32,7 +32,7 @@ export type SyncDeps = {
 export type SyncItem = { event: CrmEvent; leads: readonly LeadFacts[] };
 
 /** What a batch is written with: all of its leads are leased, and `signal` ends when they are not any more. */
-export type Work = { deps: SyncDeps; lease: LeadLease; signal: AbortSignal; log: Logger };
+export type Work = { deps: SyncDeps; lease: LeadLease; signal: AbortSignal; log: Logger; read: Context['read'] };
 
 export type SyncOutcomes = Map<CrmEvent, Outcome<'lead.synced'>>;
 

@@ -4,10 +4,11 @@
  */
 import { RetryableError, TerminalError } from '../../lib/errors.js';
 import type { Intent, Intents } from '../../lib/lead-ledger.js';
-import { timeOfTurn } from '../../lib/lead-state.js';
+import { joinPlace, timeOfTurn, toSavedNote } from '../../lib/lead-state.js';
 import { NOTES_LISTED_MAX, type RecordResult } from '../../lib/providers/zoho/crm.js';
 import { inCalls, inParallel } from './calls.js';
 import { knownOfNote } from './doubt.js';
+import { forgetFormer } from './former-notes.js';
 import { type CrmEvent, orderOf } from './lead-facts.js';
 import type { LeadResult } from './look-up.js';
 import { type NotePlan, noteKeyIn, notesOf } from './notes.js';
@@ -20,6 +21,8 @@ export type LeadNote = {
   plan: NotePlan;
   module: NoteModule;
   parentId: string;
+  /** Of its write, see `lead-state.ts`. */
+  place: string;
   noteId: string | null;
   action: 'insert' | 'update' | 'none';
   /** A later revision stands in the CRM. */
@@ -39,7 +42,8 @@ export async function writeNotes(
   results: ReadonlyMap<string, LeadResult>,
   work: Work,
 ): Promise<LeadNote[]> {
-  const notes = newestOfEach(items.flatMap((item) => plansOf(item, results, work)));
+  const plans = await Promise.all(items.map((item) => plansOf(item, results, work)));
+  const notes = newestOfEach(plans.flat());
   await findStanding(notes, results, work);
   const planned = notes.filter(({ action }) => action !== 'none');
   if (planned.length === 0) return notes;
@@ -57,25 +61,39 @@ export async function writeNotes(
   return notes;
 }
 
-function plansOf({ event, leads }: SyncItem, results: ReadonlyMap<string, LeadResult>, { lease }: Work): LeadNote[] {
+async function plansOf(
+  { event, leads }: SyncItem,
+  results: ReadonlyMap<string, LeadResult>,
+  work: Work,
+): Promise<LeadNote[]> {
   const plans = notesOf(
     event,
     leads.map(({ email }) => email),
   );
-  return plans.flatMap((plan) => {
-    const { leadId, found, known, error } = results.get(plan.email)!;
-    if (leadId === null || error !== undefined) return [];
-    const parent = parentOf(leadId, found?.converted);
-    const asked = { noteKey: plan.noteKey, eventId: event.id };
-    const { standing, isDoubtful } = knownOfNote(known, lease.intentsOf(plan.email), asked);
-    // A later one that is in doubt is tried again by its own event.
-    const isSuperseded = standing !== undefined && standing.revision > plan.revision;
-    // Written before a crash, by this very event: it counts as written by it.
-    const isThere = standing !== undefined && standing.id !== null && !isToBeRenewed(event, plan, standing.revision);
-    const noteId = standing?.id ?? null;
-    const action = isSuperseded || isThere ? 'none' : noteId === null ? 'insert' : 'update';
-    return [{ event, plan, ...parent, noteId, action, isSuperseded, isDoubtful }];
-  });
+  const notes = await Promise.all(plans.map((plan) => decideNote(event, plan, results.get(plan.email)!, work)));
+  return notes.filter((note) => note !== undefined);
+}
+
+/** `undefined` where the lead itself came to nothing. */
+async function decideNote(
+  event: CrmEvent,
+  plan: NotePlan,
+  { leadId, found, known, turn, error }: LeadResult,
+  { lease, read }: Work,
+): Promise<LeadNote | undefined> {
+  if (leadId === null || error !== undefined) return undefined;
+  const parent = parentOf(leadId, found?.converted);
+  const asked = { noteKey: plan.noteKey, eventId: event.id };
+  const { standing: noted, isDoubtful } = knownOfNote(known, lease.intentsOf(plan.email), asked);
+  const standing = noted && (await forgetFormer(noted, event, read));
+  // A later one that is in doubt is tried again by its own event.
+  const isSuperseded = standing !== undefined && standing.revision > plan.revision;
+  // Written before a crash, by this very event: it counts as written by it.
+  const isThere = standing !== undefined && standing.id !== null && !isToBeRenewed(event, plan, standing.revision);
+  const noteId = standing?.id ?? null;
+  const action = isSuperseded || isThere ? 'none' : noteId === null ? 'insert' : 'update';
+  const place = joinPlace({ order: orderOf(event), turn });
+  return { event, plan, ...parent, place, noteId, action, isSuperseded, isDoubtful };
 }
 
 /** An older revision gives way; a replay does the same one again. */
@@ -150,19 +168,16 @@ function byKey(notes: readonly { id: string; content: string }[]): Record<string
 /** Beside what the ledger holds of the same event already. */
 function intentsOf(notes: readonly LeadNote[], { lease }: Work): Map<string, Intents> {
   const intents = new Map<string, Intents>();
-  for (const { event, plan, noteId, module, error } of notes) {
+  for (const { event, plan, noteId: id, module, place, error } of notes) {
     const known = lease.intentsOf(plan.email).get(event.id) ?? { wrote: { order: orderOf(event) } };
     const { [plan.noteKey]: _before, ...others } = known.notes ?? {};
     // What Zoho has refused for good does not stand, and stands in nobody's way.
-    const own = error instanceof TerminalError ? {} : { [plan.noteKey]: toSaved(noteId, plan.revision, module) };
+    const saved = toSavedNote({ id, revision: plan.revision, module, place });
+    const own = error instanceof TerminalError ? {} : { [plan.noteKey]: saved };
     const intent: Intent = { ...known, notes: { ...others, ...own } };
     intents.set(plan.email, new Map([...(intents.get(plan.email) ?? []), [event.id, intent]]));
   }
   return intents;
-}
-
-function toSaved(id: string | null, revision: number, module: NoteModule): [string | null, number, NoteModule] {
-  return [id, revision, module];
 }
 
 async function updateNotes(notes: readonly LeadNote[], { deps: { zoho }, lease, signal }: Work): Promise<void> {
