@@ -203,6 +203,16 @@ const delivered = (event: CrmEvent, delivery: number): CrmEvent => {
   return { ...event, id: `summarized-${id}`, cause: `readai-${id}` };
 };
 
+test('a note whose update was refused is updated when its event is delivered again', async () => {
+  await syncAndSettle(start(), met(2));
+  const body = { data: [refusedRecord('NOT_ALLOWED')] };
+  zoho.faults.next({ status: 400, body }, { method: 'PUT', path: NOTES });
+  const [outcome] = await handle(start(), met(2, 2));
+  assert.instance((outcome as { error: unknown }).error, TerminalError);
+  await syncAndSettle(start(), delivered(met(2, 2), 1));
+  assert.equal(contents(), ['Said at 2, 2.']);
+});
+
 test('a note that was written for an event that failed gives way to a push after the meeting was trimmed', async () => {
   await syncAndSettle(start(), met(2));
   // For another of its leads it fails: there is no receipt.

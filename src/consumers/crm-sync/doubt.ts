@@ -38,12 +38,15 @@ function settle({ wrote, notes }: Intent, landed: ReadonlySet<string>): Intent {
   };
 }
 
-/** What is known of a note, and whether this event itself has meant to write it before. */
+/**
+ * What is known of a note: whether that is sure, as no try has left it open, and whether the note may stand under another
+ * id, or this event itself has meant to write it before.
+ */
 export function knownOfNote(
   { notes }: LeadState,
   intents: Intents,
   { noteKey, eventId }: { noteKey: string; eventId: string },
-): { standing: NoteState | undefined; isDoubtful: boolean } {
+): { standing: NoteState | undefined; isSure: boolean; isDoubtful: boolean } {
   const own = intents.get(eventId)?.notes?.[noteKey];
   let known: LeadState = { ...(notes?.[noteKey] && { notes: { [noteKey]: notes[noteKey] } }) };
   for (const [id, intent] of intents) {
@@ -55,7 +58,11 @@ export function knownOfNote(
     known = addNote(known, noteKey, { ...toNote(own), revision: 0 });
   }
   const found = known.notes?.[noteKey];
-  return { standing: found && toNote(found), isDoubtful: own !== undefined || found?.[0] === null };
+  return {
+    standing: found && toNote(found),
+    isSure: found === notes?.[noteKey],
+    isDoubtful: own !== undefined || found?.[0] === null,
+  };
 }
 
 /** The lead before a write, for `Intent.before`. */

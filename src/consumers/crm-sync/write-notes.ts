@@ -84,12 +84,13 @@ async function decideNote(
   if (leadId === null || error !== undefined) return undefined;
   const parent = parentOf(leadId, found?.converted);
   const asked = { noteKey: plan.noteKey, eventId: event.id };
-  const { standing: noted, isDoubtful } = knownOfNote(known, lease.intentsOf(plan.email), asked);
+  const { standing: noted, isSure, isDoubtful } = knownOfNote(known, lease.intentsOf(plan.email), asked);
   const standing = noted && (await forgetFormer(noted, event, read));
   // A later one that is in doubt is tried again by its own event.
   const isSuperseded = standing !== undefined && standing.revision > plan.revision;
-  // Written before a crash, by this very event: it counts as written by it.
-  const isThere = standing !== undefined && standing.id !== null && !isToBeRenewed(event, plan, standing.revision);
+  // The same revision of another delivery, of which no receipt came, may have been refused: it is written over.
+  const isThere =
+    isSure && standing !== undefined && standing.id !== null && !isToBeRenewed(event, plan, standing.revision);
   const noteId = standing?.id ?? null;
   const action = isSuperseded || isThere ? 'none' : noteId === null ? 'insert' : 'update';
   const place = joinPlace({ order: orderOf(event), turn });
