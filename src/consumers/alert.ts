@@ -23,10 +23,12 @@ export type AlertOptions = RetryMarks & {
   baseUrl?: string | undefined;
   internalDomains?: readonly string[];
   /** Takes one from the messages about single failures that may still be posted in this minute; false when none is left. */
-  budget: () => Promise<boolean>;
+  budget: (failureId: string, now: Date) => Promise<boolean>;
   storm: {
-    add: (failures: number, now: Date) => Promise<void>;
-    isOn: () => Promise<boolean>;
+    /** Failures that begin a storm, or keep it up. */
+    begin: (failureIds: readonly string[], now: Date) => Promise<void>;
+    /** Failures that keep a storm up where there is one. */
+    goOn: (failureIds: readonly string[], now: Date) => Promise<void>;
     takeEnded: (quietMs: number, now: Date) => Promise<Storm | undefined>;
   };
   /** [600000] So long nothing must fail until the channel hears that a storm is over. */
@@ -110,11 +112,11 @@ export function makeAlert(options: AlertOptions) {
   }
 
   async function tellOne(event: FailedEvent, context: Context): Promise<AlertOutcomes> {
-    if (slack !== undefined && !(await budget())) {
+    if (slack !== undefined && !(await budget(event.id, context.now()))) {
       const delayMs = gatherMs - (context.now().getTime() % gatherMs) + CLOCKS_DIFFER_MS;
       throw new NotYetError('Many failures at once: this one waits for the next digest', { delayMs });
     }
-    if (await storm.isOn()) await storm.add(1, context.now());
+    await storm.goOn([event.id], context.now());
     const subject = await findSubject(event, { read: context.read, internalDomains });
     const compose = (isRepeat: boolean) => failureMessage(event, { subject, baseUrl, isRepeat });
     return toOutcomes([event], await deliver([event.id], compose, context));
@@ -126,12 +128,9 @@ export function makeAlert(options: AlertOptions) {
       named.map((event) => findSubject(event, { read: context.read, internalDomains })),
     );
     const compose = (isRepeat: boolean) => digestMessage(failures, { subjects, baseUrl, isRepeat });
-    const verdicts = await deliver(
-      failures.map(({ id }) => id),
-      compose,
-      context,
-    );
-    await storm.add(failures.length, context.now());
+    const ids = failures.map(({ id }) => id);
+    const verdicts = await deliver(ids, compose, context);
+    await storm.begin(ids, context.now());
     return toOutcomes(failures, verdicts, { isDigest: true });
   }
 

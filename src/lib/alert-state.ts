@@ -1,13 +1,18 @@
-/** What the alerts must remember between two tries and between workers: working keys, each with an end. */
+/**
+ * What the alerts must remember between two tries and between workers: working keys, each with an end. Whatever is written
+ * may be written twice, as a lost reply makes the client do.
+ */
+import { randomBytes } from 'node:crypto';
 import type { Provider } from './errors.js';
 import type { Keys } from './keys.js';
 import type { RedisClient } from './redis.js';
+import { loadScript } from './scripts.js';
 
 export type Storm = { since: string; failures: number };
 
-export type AlertState = ReturnType<typeof makeAlertState>;
-
 const MARK_KEPT_S = 7 * 86_400;
+const STORM_KEPT_S = 7 * 86_400;
+const ENDED_KEPT_S = 60;
 const MINUTE_S = 60;
 const SINGLES_PER_MINUTE = 5;
 
@@ -17,6 +22,15 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
     await redis.set(key, '1', 'EX', MARK_KEPT_S);
   };
   const isMarked = async (key: string) => (await redis.exists(key)) === 1;
+  const takeSingle = loadScript(redis, 'take-single');
+  const noteStorm = loadScript(redis, 'note-storm');
+  const endStorm = loadScript(redis, 'end-storm');
+  const stormKeys = [keys.storm(), `${keys.storm()}:failures`];
+
+  const note = async (failureIds: readonly string[], now: Date, mayBegin: boolean): Promise<void> => {
+    const args = [now.toISOString(), now.getTime(), STORM_KEPT_S, mayBegin ? 1 : 0, ...failureIds];
+    await noteStorm(stormKeys, args);
+  };
 
   return {
     /** Whether an earlier try may have posted the alert: its answer never came. */
@@ -25,26 +39,26 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
     clearSent: async (eventId: string): Promise<void> => {
       await redis.unlink(keys.alertMark(eventId));
     },
-    /** Whether one more single message may be posted in this minute; beyond that alerts gather into a digest. */
-    budget: async (now = new Date()): Promise<boolean> => {
-      const key = `${keys.lease('alerts')}:${Math.floor(now.getTime() / (MINUTE_S * 1000))}`;
-      const posted = await redis.incr(key);
-      if (posted === 1) await redis.expire(key, 2 * MINUTE_S);
-      return posted <= SINGLES_PER_MINUTE;
+    /** Whether a failure may have a message of its own in this minute; beyond a few alerts gather into a digest. */
+    budget: async (failureId: string, now: Date): Promise<boolean> => {
+      const key = `${keys.lease('alerts')}:singles:${Math.floor(now.getTime() / (MINUTE_S * 1000))}`;
+      return (await takeSingle([key], [failureId, SINGLES_PER_MINUTE, 2 * MINUTE_S])) === 1;
     },
     /** A storm is told in digests; it goes on with every failure, and is over after a time without any. */
     storm: {
-      add: async (failures: number, now: Date): Promise<void> => {
-        await redis.hsetnx(keys.storm(), 'since', now.toISOString());
-        await redis.hincrby(keys.storm(), 'count', failures);
-        await redis.hset(keys.storm(), 'last', now.getTime());
-      },
-      isOn: async (): Promise<boolean> => (await redis.exists(keys.storm())) === 1,
+      begin: (failureIds: readonly string[], now: Date) => note(failureIds, now, true),
+      /** Nothing where there is none. */
+      goOn: (failureIds: readonly string[], now: Date) => note(failureIds, now, false),
       /** The storm that has ended, to be told once; `undefined` while there is none or it goes on. */
       takeEnded: async (quietMs: number, now: Date): Promise<Storm | undefined> => {
-        const { since, count, last } = await redis.hgetall(keys.storm());
-        if (since === undefined || now.getTime() - Number(last) < quietMs) return undefined;
-        return (await redis.del(keys.storm())) === 1 ? { since, failures: Number(count) } : undefined;
+        const asker = randomBytes(8).toString('hex');
+        const ended = await endStorm(
+          [...stormKeys, `${keys.storm()}:ended`],
+          [now.getTime() - quietMs, asker, ENDED_KEPT_S],
+        );
+        if (ended === null) return undefined;
+        const [since, failures] = ended as [string, number];
+        return { since, failures };
       },
     },
     isStillPaused: async (provider: Provider, since: string) =>

@@ -9,7 +9,7 @@ import { judgeRedisError } from './redis-errors.js';
 type Send = (...args: (string | number | Buffer)[]) => Promise<unknown>;
 
 /** What workers and tools send outside of scripts, with the place of the key among the arguments. */
-const SMALL_WRITES = { set: 0, incr: 0, hset: 0, hsetnx: 0, hincrby: 0, sadd: 0, xgroup: 1 } as const;
+const SMALL_WRITES = { set: 0, hset: 0, sadd: 0, xgroup: 1 } as const;
 
 const SEND_ANYWAY = '#!lua flags=allow-oom\nreturn redis.call(unpack(ARGV))';
 

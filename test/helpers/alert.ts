@@ -29,7 +29,7 @@ export function setUpAlert(
     markSending: async (id) => void sent.add(id),
     clearSent: async (id) => void sent.delete(id),
     budget: async () => true,
-    storm: { add: async () => {}, isOn: async () => false, takeEnded: async () => undefined },
+    storm: { begin: async () => {}, goOn: async () => {}, takeEnded: async () => undefined },
     isStillPaused: async (provider, since) => paused.has(`${provider} ${since}`),
     wasAlerted: async (provider, since) => alerted.has(`${provider} ${since}`),
     markAlerted: async (provider, since) => void alerted.add(`${provider} ${since}`),

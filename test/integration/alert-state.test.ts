@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { makeAlertState } from '../../src/lib/alert-state.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import type { RedisClient } from '../../src/lib/redis.js';
+import { loadScript } from '../../src/lib/scripts.js';
 import { setUpAlert } from '../helpers/alert.js';
 import { failedEvent } from '../helpers/alert-events.js';
 import { startRedis } from '../helpers/redis-server.js';
@@ -35,9 +36,56 @@ test('an alert that may have been posted is known until its outcome is', async (
 
 test('five single messages go out in a minute, then they gather', async () => {
   const asked: boolean[] = [];
-  for (let second = 0; second < 7; second += 1) asked.push(await state.budget(new Date(second * 1000)));
+  for (let second = 0; second < 7; second += 1)
+    asked.push(await state.budget(`failed-${second}`, new Date(second * 1000)));
   assert.equal(asked, [true, true, true, true, true, false, false]);
-  assert.is(await state.budget(new Date(60_000)), true);
+  assert.is(await state.budget('failed-6', new Date(60_000)), true);
+});
+
+test('a failure that is told of again takes no second one of these messages', async () => {
+  const asked: boolean[] = [];
+  for (let times = 0; times < 7; times += 1) asked.push(await state.budget('failed-1', new Date(0)));
+  assert.equal(
+    asked,
+    Array.from({ length: 7 }, () => true),
+  );
+  assert.is(await state.budget('failed-2', new Date(0)), true);
+});
+
+test('a failure counts once in a storm, however often it is told of', async () => {
+  const at = new Date('2026-11-23T12:00:00.000Z');
+  for (const ids of [
+    ['a', 'b'],
+    ['b', 'c'],
+  ])
+    await state.storm.begin(ids, at);
+  for (const ids of [['c'], ['d']]) await state.storm.goOn(ids, at);
+  assert.equal(await state.storm.takeEnded(0, at), { since: at.toISOString(), failures: 4 });
+});
+
+test('a single failure begins no storm', async () => {
+  await state.storm.goOn(['a'], new Date(0));
+  assert.is(await state.storm.takeEnded(0, new Date(0)), undefined);
+});
+
+test('the end of a storm is told although the reply that said so was lost', async () => {
+  const at = new Date('2026-11-23T12:00:00.000Z');
+  await state.storm.begin(['a', 'b'], at);
+  const [storm] = await redis.keys('*storm');
+  const script = loadScript(redis, 'end-storm');
+  const ask = (asker: string) => script([storm!, `${storm}:failures`, `${storm}:ended`], [at.getTime(), asker, 60]);
+  for (const _ of ['first', 'again']) assert.equal(await ask('one'), [at.toISOString(), 2]);
+  assert.is(await ask('other'), null, 'it is told once');
+});
+
+test('nothing that alerts remember stays for ever', async () => {
+  await state.markSending('failed-1-0');
+  await state.budget('failed-1-0', new Date());
+  await state.storm.begin(['failed-1-0'], new Date());
+  await state.markAlerted('zoho', '2026-11-23T12:00:00.000Z');
+  const found = await redis.keys('*');
+  assert.is(found.length, 5);
+  for (const key of found) assert.ok((await redis.ttl(key)) > 0, key);
 });
 
 test('the channel hears once that a storm is over, after ten quiet minutes', async () => {
