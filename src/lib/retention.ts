@@ -42,7 +42,7 @@ export function startRetention(options: RetentionOptions): Retention {
   const { redis, keys, log, everyMs = EVERY_MS, askMs = ASK_MS } = options;
   const stopping = new AbortController();
   const lease = keys.lease('retention');
-  const owner = randomBytes(8).toString('hex');
+  let owner = '';
   const loop = run();
   return {
     async stop() {
@@ -56,7 +56,7 @@ export function startRetention(options: RetentionOptions): Retention {
     let isFailing = false;
     while (!stopping.signal.aborted) {
       try {
-        if ((await redis.set(lease, owner, 'PX', everyMs, 'NX')) === 'OK') await look();
+        if (await takeLease()) await look();
         isFailing = false;
       } catch (error) {
         if (!isFailing) log.warn({ err: error }, 'trimming failed; trying again');
@@ -66,6 +66,13 @@ export function startRetention(options: RetentionOptions): Retention {
       // Jitter, so that workers that were started together do not ask together.
       await sleep(askMs * (0.8 + Math.random() * 0.4), undefined, { signal: stopping.signal }).catch(() => {});
     }
+  }
+
+  /** Each time by another name: where the reply was lost and this was sent again, it tells that it is ours and new. */
+  async function takeLease(): Promise<boolean> {
+    owner = randomBytes(8).toString('hex');
+    if ((await redis.set(lease, owner, 'PX', everyMs, 'NX')) === 'OK') return true;
+    return (await redis.get(lease)) === owner;
   }
 
   async function look(): Promise<void> {
