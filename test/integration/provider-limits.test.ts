@@ -146,6 +146,18 @@ test('a wait that the provider names is kept by workers that never heard it', as
   assert.is(seen.begun.length, 0);
 });
 
+test('what was noted before the clock of Redis went back holds nobody up', async () => {
+  const ahead = Date.now() + 3_600_000;
+  const dead = JSON.stringify({ g: 5, q: 0, s: ahead, u: ahead });
+  await redis.hset(keys.limit('zoho'), { hold: ahead, tat: ahead, shrunk: ahead, rate: 10, 'w:dead': dead });
+  const { gates } = makeLimits('a');
+  const { seen, call } = makeProvider(0);
+  await untilDone(gates.zoho, call);
+  assert.is(seen.begun.length, 1);
+  await failureOf(gates.zoho.pass(() => Promise.reject(tooMany(0)), { signal: never() }));
+  await waitFor('the rate to shrink', async () => Number(await redis.hget(keys.limit('zoho'), 'rate')) < 10);
+});
+
 test('messages to a channel go out one a second, whoever posts them', async () => {
   const begun: number[] = [];
   const workers = ['a', 'b'].map((owner) => makeLimits(owner).gates.slack);
