@@ -11,6 +11,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   symlinkSync,
 } from 'node:fs';
@@ -35,7 +36,8 @@ export function buildProject(): string {
     cpSync(join(root, file), join(draft, file));
   }
   cpSync(join(root, 'package.json'), join(draft, 'package.json'));
-  symlinkSync(join(root, 'node_modules'), join(draft, 'node_modules'));
+  // To where they really are: a copy of the project, which has but a link to them, may be gone while the build is still of use.
+  symlinkSync(realpathSync(join(root, 'node_modules')), join(draft, 'node_modules'));
   try {
     renameSync(draft, target);
   } catch {
