@@ -37,6 +37,8 @@ export type Call = {
   body: unknown;
   /** `undefined` while under way and when no answer was given. */
   status: number | undefined;
+  /** When its work was done, ISO 8601; absent where it was not. */
+  doneAt?: string;
   /** The fault that hit this call. */
   fault?: Fault;
 };
@@ -114,11 +116,17 @@ export async function startStandin(options: StandinOptions): Promise<Standin> {
     if (fault.reset) return void response.socket?.resetAndDestroy();
     if (fault.hang) return untilClosed(response);
     const instead = fault.status === undefined ? undefined : replyOf(fault, fault.status);
-    const reply = instead && !fault.doneButAnswerLost ? instead : await options.handle(request);
+    const reply = instead && !fault.doneButAnswerLost ? instead : await work(request, call);
     if (fault.doneButAnswerLost && !instead) return void response.socket?.destroy();
     const given = instead ?? reply;
     call.status = given.status;
     return send(response, given, fault.slowBodyMs);
+  }
+
+  async function work(request: StandinRequest, call: Call): Promise<StandinReply> {
+    const reply = await options.handle(request);
+    if (reply.status < 400) call.doneAt = new Date().toISOString();
+    return reply;
   }
 
   function record(request: StandinRequest): Call {

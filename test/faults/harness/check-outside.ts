@@ -1,6 +1,9 @@
 /** What must hold outside of Redis: in the CRM, in the alerts' channel, in the processes. */
+import type { EventData } from '../../../src/lib/events.js';
 import type { StoredLead } from '../../standins/zoho.js';
+import { markerOf } from './check-effects.js';
 import { groupBy, isAccepted, type Sent } from './history.js';
+import type { PartEnd } from './parts.js';
 import { expectCrm } from './reference.js';
 import type { Snapshot } from './snapshot.js';
 import type { Delivery } from './stories.js';
@@ -8,9 +11,13 @@ import type { Violation } from './violation.js';
 import type { World } from './world.js';
 
 /** One lead for each person, one note for each meeting and change, and the content that the events in order would give. */
-export function checkCrm(world: World, snapshot: Snapshot, mayForget: (sent: Sent) => boolean): Violation[] {
+export function checkCrm(
+  world: World,
+  snapshot: Snapshot,
+  mayForget: (sent: Sent) => boolean,
+  inDoubt: ReadonlySet<string>,
+): Violation[] {
   const expected = expectCrm(deliveriesTakenIn(world, snapshot, mayForget));
-  const inDoubt = findInDoubt(world, snapshot, mayForget);
   const leads = groupBy(world.zoho.leads(), ({ Email }) => String(Email).toLowerCase());
   const violations: Violation[] = [];
   const wrong = (text: string, more: Partial<Violation> = {}) => violations.push({ rule: 'crm', text, ...more });
@@ -37,17 +44,24 @@ function checkFields(email: string, lead: StoredLead, expected: Record<string, s
   );
 }
 
+/** Exactly the notes that are expected, each once. Of who is in doubt there may be one for anything that was sent. */
 function checkNotes(
-  { zoho }: World,
+  { zoho, history }: World,
   expected: ReturnType<typeof expectCrm>['notes'],
   inDoubt: ReadonlySet<string>,
 ): Violation[] {
   const emailOf = new Map(zoho.leads().map((lead) => [lead.id, String(lead.Email).toLowerCase()]));
   const found = groupBy(zoho.notes(), ({ parentId, content }) => `${emailOf.get(parentId)} ${markerOf(content)}`);
+  const wanted = new Set(expected.map(({ email, key }) => `${email} ${key}`));
+  const possible = new Set(
+    history.sent.flatMap(({ delivery: { email, key } }) => (inDoubt.has(email) ? [`${email} ${key}`] : [])),
+  );
   const violations: Violation[] = [];
   for (const [what, same] of found) {
     if (same.length > 1)
       violations.push({ rule: 'crm', doubled: same.length - 1, text: `${same.length} notes: ${what}` });
+    if (!wanted.has(what) && !possible.has(what))
+      violations.push({ rule: 'crm', doubled: 1, text: `a note that nobody asked for: ${what}, “${same[0]!.title}”` });
   }
   for (const { email, key, title } of expected) {
     const note = found.get(`${email} ${key}`)?.[0];
@@ -80,7 +94,7 @@ function deliveriesTakenIn(
 }
 
 /** Of whom something may or may not have been taken in, or has failed half-way: whatever the CRM says of them is right. */
-function findInDoubt(
+export function findInDoubt(
   { history }: World,
   { webhooks, byKey }: Snapshot,
   mayForget: (sent: Sent) => boolean,
@@ -97,22 +111,20 @@ function findInDoubt(
   return new Set(doubtful.map(({ delivery }) => delivery.email));
 }
 
-function markerOf(content: string): string {
-  return /\[gvi:(.*)\]\s*$/.exec(content)?.[1] ?? 'without a marker';
-}
-
-/** One `alert.sent` for each failure, and one message that is not marked as a possible repeat. */
+/** One `alert.sent` for each failure, and one message that is not marked as a possible repeat; none for anything else. */
 export function checkAlerts({ slack }: World, { byStream, failures }: Snapshot): Violation[] {
-  const alerted = groupBy(
-    byStream('events:alerted'),
-    ({ fields }) => JSON.parse(fields.data ?? '{}').failureId as string,
+  const sent = byStream('events:alerted').map(
+    ({ eventId, fields }) =>
+      ({ ...JSON.parse(fields.data ?? '{}'), alertId: eventId }) as EventData<'alert.sent'> & Alert,
   );
+  const alerted = groupBy(sent, ({ failureId }) => failureId);
   const violations: Violation[] = failures.flatMap(({ failureId, eventId, key }) => {
     const count = alerted.get(failureId)?.length ?? 0;
     if (count === 1) return [];
     const more = count === 0 ? { lost: 1 } : { doubled: count - 1 };
     return [{ rule: 'alerts', key, eventId, text: `${failureId} was alerted ${count} times`, ...more }];
   });
+  violations.push(...checkSubjects(alerted, { byStream, failures }), ...checkPosted(slack.messages(), sent));
   for (const [eventId, own] of groupBy(failures, (failure) => failure.eventId)) {
     const texts = slack.messages().map((message) => `${message.text} ${JSON.stringify(message.blocks)}`);
     const plain = texts.filter((text) => text.includes(eventId) && !text.includes('possible repeat'));
@@ -123,7 +135,44 @@ export function checkAlerts({ slack }: World, { byStream, failures }: Snapshot):
   return violations;
 }
 
-/** No rejection left unhandled, no flood of log lines. */
-export function checkProcesses(world: World): Violation[] {
-  return world.everyPart().flatMap((part) => part.complaints().map((text) => ({ rule: 'processes' as const, text })));
+type Alert = { alertId: string };
+
+/** Each is of a failure, or once of a provider's state. */
+function checkSubjects(
+  alerted: ReadonlyMap<string, readonly Alert[]>,
+  { byStream, failures }: Pick<Snapshot, 'byStream' | 'failures'>,
+): Violation[] {
+  const failureIds = new Set(failures.map(({ failureId }) => failureId));
+  const healthIds = new Set(byStream('events:health').map(({ eventId }) => eventId));
+  return [...alerted].flatMap(([subject, own]): Violation[] => {
+    if (failureIds.has(subject)) return [];
+    if (!healthIds.has(subject))
+      return [{ rule: 'alerts', text: `${own[0]!.alertId} is of ${subject}, which is not there` }];
+    return own.length === 1 ? [] : [{ rule: 'alerts', text: `${subject} was alerted ${own.length} times`, doubled: 1 }];
+  });
+}
+
+/** What is said to stand in the channel stands there. */
+function checkPosted(
+  messages: readonly { ts: string }[],
+  sent: readonly (EventData<'alert.sent'> & Alert)[],
+): Violation[] {
+  const posted = new Set(messages.map(({ ts }) => ts));
+  return sent.flatMap(({ alertId, failureId, delivery, ts }): Violation[] =>
+    delivery === 'log' || (ts !== undefined && posted.has(ts))
+      ? []
+      : [{ rule: 'alerts', lost: 1, text: `${alertId} says that ${failureId} was told at ${ts}, and it was not` }],
+  );
+}
+
+/** Nobody ended by himself, no rejection was left unhandled, no log line came in a flood. */
+export function checkProcesses(world: World, mayEnd: (end: PartEnd) => boolean): Violation[] {
+  return world.everyPart().flatMap((part) => {
+    const ended = part.ends().filter((end) => !end.isByUs && !mayEnd(end));
+    const texts = [
+      ...part.complaints(),
+      ...ended.map(({ pid, how }) => `${part.name} (${pid}) ended by itself: ${how}`),
+    ];
+    return texts.map((text) => ({ rule: 'processes' as const, text }));
+  });
 }

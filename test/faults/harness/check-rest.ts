@@ -4,6 +4,8 @@ import type { Provider } from '../../../src/lib/errors.js';
 import type { StreamName } from '../../../src/lib/event-id.js';
 import { GROUPS, streamsOf } from '../../../src/lib/events.js';
 import { readOverview } from '../../../src/lib/overview.js';
+import { waitFor } from '../../helpers/wait-for.js';
+import { untilAllTake } from './reading.js';
 import type { Snapshot } from './snapshot.js';
 import type { Violation } from './violation.js';
 import { pidOfConsumer, type World } from './world.js';
@@ -29,30 +31,57 @@ export async function checkAtRest({ client, keys }: World): Promise<Violation[]>
   return violations;
 }
 
-/** A consumer of a dead process holds nothing, and there are no more of them than processes died. */
-export async function checkConsumers({ client, keys, workers, faultLog }: World): Promise<Violation[]> {
+/** Whoever left in good order is gone; who died stands there until it is reaped, and holds nothing. */
+export async function checkConsumers(world: World): Promise<Violation[]> {
+  const died = new Set(
+    world
+      .everyPart()
+      .flatMap((part) => part.ends().filter((end) => !end.isOrderly))
+      .map(pidOf),
+  );
+  return (await findDeadConsumers(world)).flatMap(({ name, place, pending }): Violation[] => {
+    if (pending > 0) return [{ rule: 'consumers', text: `${name} is dead and holds ${pending} of ${place}` }];
+    return died.has(pidOfConsumer(name)) ? [] : [{ rule: 'consumers', text: `${name} is left in ${place}` }];
+  });
+}
+
+/** Waits until nobody stands in a group who is dead. */
+export async function untilReaped(world: World, timeoutMs = 60_000): Promise<void> {
+  await waitFor('dead consumers to be removed', async () => (await findDeadConsumers(world)).length === 0, timeoutMs);
+}
+
+type DeadConsumer = { name: string; place: string; pending: number };
+
+async function findDeadConsumers({ client, keys, workers }: World): Promise<DeadConsumer[]> {
   const alive = new Set(workers().map(({ pid }) => pid));
-  const dead = new Map<string, string[]>();
-  const violations: Violation[] = [];
+  const dead: DeadConsumer[] = [];
   for (const group of GROUPS) {
     for (const stream of streamsOf(group)) {
       const consumers = (await client.xinfo('CONSUMERS', keys.stream(stream), group).catch(() => [])) as unknown[][];
       for (const info of consumers) {
-        const [name, pending] = [String(info[1]), Number(info[3])];
-        if (alive.has(pidOfConsumer(name))) continue;
-        dead.set(name, [...(dead.get(name) ?? []), `${group} of ${stream}`]);
-        if (pending > 0)
-          violations.push({ rule: 'consumers', text: `${name} is dead and holds ${pending} of ${stream}` });
+        const name = String(info[1]);
+        if (!alive.has(pidOfConsumer(name)))
+          dead.push({ name, place: `${stream} in ${group}`, pending: Number(info[3]) });
       }
     }
   }
-  const deaths = faultLog.faults.filter(({ kind }) => kind.endsWith(' worker')).length;
-  if (dead.size > deaths)
-    violations.push({
-      rule: 'consumers',
-      text: `${dead.size} dead consumers after ${deaths} deaths: ${[...dead].map(([name, places]) => `${name} in ${places.join(', ')}`).join('; ')}`,
-    });
-  return violations;
+  return dead;
+}
+
+function pidOf({ pid }: { pid: number }): number {
+  return pid;
+}
+
+const READING_MS = 10_000;
+
+/** Every worker goes on reading: one that is ready and dead is hidden by those that do its work. */
+export async function checkReading(world: World): Promise<Violation[]> {
+  try {
+    await untilAllTake(world, Date.now(), READING_MS);
+    return [];
+  } catch (error) {
+    return [{ rule: 'reading', text: (error as Error).message }];
+  }
 }
 
 /** What `gvi status` and the metrics say is what the streams say. */

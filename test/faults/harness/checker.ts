@@ -1,11 +1,12 @@
 /** Compares, once all is quiet, what was promised with what is: set against set. */
-import type { Figures } from '../../../scripts/lib/faults-report.js';
-import { checkAlerts, checkCrm, checkProcesses } from './check-outside.js';
-import { checkAtRest, checkConsumers, checkNumbers } from './check-rest.js';
+import { checkEffects, checkLedger, findWritten } from './check-effects.js';
+import { checkAlerts, checkCrm, checkProcesses, findInDoubt } from './check-outside.js';
+import { checkAtRest, checkConsumers, checkNumbers, checkReading } from './check-rest.js';
 import { checkEnded, checkFollowOns, checkMarks, checkTakenIn, findForgotten } from './check-streams.js';
 import type { Sent } from './history.js';
+import type { PartEnd } from './parts.js';
 import { type QuietOptions, waitQuiet } from './quiet.js';
-import { findRecoveries, noteFigures } from './report.js';
+import { type Found, noteFigures } from './report.js';
 import { readSnapshot, type Snapshot } from './snapshot.js';
 import { describeTimeline } from './timeline.js';
 import type { Rule, Violation } from './violation.js';
@@ -18,27 +19,50 @@ export type CheckOptions = QuietOptions & {
   mayFail?: (failure: Snapshot['failures'][number]) => boolean;
   /** Whether Redis, having lost what it held, may have forgotten what it took in then [it may not]. */
   mayForget?: (sent: Sent) => boolean;
+  /** When Redis lost what it had held: also of what it took in before it may have forgotten what was done. */
+  losses?: readonly Loss[];
+  /** Whether a process may have ended by itself [none may]. */
+  mayEnd?: (end: PartEnd) => boolean;
 };
+
+/** ms since 1970. */
+export type Loss = { from: number; to: number };
 
 const SHOWN_MAX = 12;
 
 /** Waits for quiet and throws what is wrong, with the seed, the faults and the timeline of the first event concerned. */
-export async function check(world: World, options: CheckOptions = {}): Promise<Figures> {
-  await waitQuiet(world, options);
+export async function check(world: World, options: CheckOptions = {}): Promise<Found> {
+  try {
+    await waitQuiet(world, options);
+  } catch (error) {
+    await noteStuck(world, options).catch(() => {});
+    throw error;
+  }
   const snapshot = await readSnapshot(world);
   const violations = await findViolations(world, snapshot, options);
-  const figures = noteFigures(world, {
-    lost: sum(violations.map(({ lost = 0 }) => lost)),
-    doubled: sum(violations.map(({ doubled = 0 }) => doubled)),
-    recoveriesMs: findRecoveries(world, snapshot),
-    forgotten: options.mayForget === undefined ? 0 : findForgotten(world, snapshot).length,
-  });
-  if (violations.length === 0) return figures;
+  const forgotten = options.mayForget === undefined ? [] : findForgotten(world, snapshot).map(({ body }) => body);
+  const found = noteFigures(world, { ...countWrong(violations), forgotten }, snapshot);
+  if (violations.length === 0) return found;
   throw new Error(await describe(world, violations));
 }
 
+/** What never came to its end is lost as far as the figures go. */
+async function noteStuck(world: World, { mayForget = () => false }: CheckOptions): Promise<void> {
+  const snapshot = await readSnapshot(world);
+  const violations = [...checkTakenIn(world, snapshot, mayForget), ...checkEnded(world, snapshot)];
+  noteFigures(world, { ...countWrong(violations), forgotten: [] });
+}
+
+function countWrong(violations: readonly Violation[]): { lost: number; doubled: number } {
+  return {
+    lost: sum(violations.map(({ lost = 0 }) => lost)),
+    doubled: sum(violations.map(({ doubled = 0 }) => doubled)),
+  };
+}
+
 async function findViolations(world: World, snapshot: Snapshot, options: CheckOptions): Promise<Violation[]> {
-  const { skip = [], mayFail = () => false, mayForget = () => false } = options;
+  const { skip = [], mayFail = () => false, mayForget = () => false, mayEnd = () => false, losses = [] } = options;
+  const inDoubt = new Set([...findInDoubt(world, snapshot, mayForget), ...findWritten(world, losses)]);
   const found = [
     ...checkTakenIn(world, snapshot, mayForget),
     ...checkEnded(world, snapshot),
@@ -46,11 +70,14 @@ async function findViolations(world: World, snapshot: Snapshot, options: CheckOp
     ...checkFollowOns(world, snapshot),
     ...(await checkMarks(world, snapshot)),
     ...(await checkAtRest(world)),
+    ...(await checkReading(world)),
     ...(await checkConsumers(world)),
+    ...(await checkLedger(world, snapshot, inDoubt)),
     ...(await checkNumbers(world, snapshot)),
-    ...checkCrm(world, snapshot, mayForget),
+    ...checkCrm(world, snapshot, mayForget, inDoubt),
+    ...checkEffects(world, snapshot, inDoubt),
     ...checkAlerts(world, snapshot),
-    ...checkProcesses(world),
+    ...checkProcesses(world, mayEnd),
   ];
   return found.filter(({ rule }) => !skip.includes(rule));
 }

@@ -9,8 +9,10 @@ export type InjectedFault = {
   at: number;
   /** What the victim held: recovered when each of these is settled. */
   affected: { group: GroupName; eventId: string }[];
-  /** From when on the system could go on, ms since 1970: recovered with the next entry that a worker writes. */
+  /** From when on the system could go on, ms since 1970: recovered when every worker reads again. */
   healedAt?: number;
+  /** How long that took, where there are no proxies to tell it (`untilAllTake`). */
+  readAgainMs?: readonly number[];
   note?: string;
 };
 

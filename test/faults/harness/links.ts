@@ -41,13 +41,15 @@ export function makeLinks(options: {
   const watchers = new Set<{ matcher: Matcher; fn: Parameters<Links['onCommand']>[1] }>();
 
   function hook(passage: Passage): Verdict | Promise<Verdict> {
+    const held: Promise<Verdict | undefined>[] = [];
     for (const { matcher, fn } of watchers) {
       if (!fits(matcher, passage)) continue;
       const verdict = fn(passage);
-      if (verdict instanceof Promise) return verdict.then((found) => found ?? 'pass');
+      if (verdict instanceof Promise) held.push(verdict);
       if (verdict === 'cut') return 'cut';
     }
-    return 'pass';
+    if (held.length === 0) return 'pass';
+    return Promise.all(held).then((verdicts) => (verdicts.includes('cut') ? 'cut' : 'pass'));
   }
 
   function select({ link, owner }: LinkSelection): LinkProxy[] {

@@ -4,6 +4,20 @@ import { GROUPS, type GroupName } from '../../../src/lib/events.js';
 import type { FaultLog, InjectedFault } from './fault-log.js';
 import { type ServiceProcess, startProcess } from './processes.js';
 
+/** How a process of a part ended. */
+export type PartEnd = {
+  part: string;
+  pid: number;
+  /** ms since 1970. */
+  at: number;
+  /** `SIGKILL`, or as in `exit code 1`. */
+  how: string;
+  /** The suite did it. What ends by itself is held against the service unless a scenario says that it may. */
+  isByUs: boolean;
+  /** It was told to end, and left in good order. */
+  isOrderly: boolean;
+};
+
 export type Part = {
   name: string;
   role: 'ingest' | 'worker';
@@ -25,8 +39,12 @@ export type Part = {
   /** Starts it where it is down. Resolves once it is ready. */
   start: () => Promise<void>;
   untilReady: () => Promise<void>;
+  /** Of all processes that it ever was. */
+  ends: () => readonly PartEnd[];
   /** Of all processes that it ever was, the last ones of each; with a line that says how one ended. */
   lines: () => readonly string[];
+  /** How many lines of all processes that it ever was held these words as their message, or in it. */
+  said: (words: string) => number;
   /** Of all processes that it ever was. */
   complaints: () => string[];
   /** For the end of the world: no supervisor, no fault log. */
@@ -55,19 +73,30 @@ export function makePart(options: PartOptions): Part {
   const { name, role, launch, faultLog, findHeld } = options;
   const readyLine = role === 'ingest' ? 'ingest listens' : 'worker runs';
   const former: ServiceProcess[] = [];
+  const ends: PartEnd[] = [];
+  const endedByUs = new Set<ServiceProcess>();
   let isWanted = true;
+  let isOver = false;
   let restarts = 0;
   let current = run();
 
   function run(): ServiceProcess {
     const started = startProcess({ name, readyLine, ...launch });
     void started.exited.then(async () => {
+      noteEnd(started);
       await sleep(RESTART_MS);
       if (!isWanted || !options.isSupervised || current !== started) return;
       restarts += 1;
       startAgain();
     });
     return started;
+  }
+
+  function noteEnd(ended: ServiceProcess): void {
+    const how = ended.howItEnded();
+    const isByUs = endedByUs.has(ended);
+    ends.push({ part: name, pid: ended.pid, at: Date.now(), how, isByUs, isOrderly: isByUs && how === 'exit code 0' });
+    if (!isByUs) void noteDeath(ended, `${role} ended by itself`, how);
   }
 
   function startAgain(): void {
@@ -89,7 +118,7 @@ export function makePart(options: PartOptions): Part {
   }
 
   async function noteDeath(process: ServiceProcess, kind: string, note: string | undefined): Promise<InjectedFault> {
-    const fault = faultLog.add(`${kind} ${role}`, `${name} (${process.pid})`, note === undefined ? {} : { note });
+    const fault = faultLog.add(kind, `${name} (${process.pid})`, note === undefined ? {} : { note });
     await process.exited;
     fault.affected = await findHeld(process.pid).catch(() => []);
     return fault;
@@ -106,31 +135,42 @@ export function makePart(options: PartOptions): Part {
     kill({ staysDown = false, note } = {}) {
       const victim = current;
       if (staysDown) isWanted = false;
+      endedByUs.add(victim);
       victim.signal('SIGKILL');
-      return noteDeath(victim, 'SIGKILL', note);
+      return noteDeath(victim, `SIGKILL ${role}`, note);
     },
     freeze: () => current.signal('SIGSTOP'),
     thaw: () => current.signal('SIGCONT'),
     async terminate() {
       isWanted = false;
       const victim = current;
+      endedByUs.add(victim);
       victim.signal('SIGTERM');
       await victim.exited;
       return victim.exitCode();
     },
     async start() {
+      // A scenario that has failed may still be about to.
+      if (isOver) return;
       isWanted = true;
       if (!current.isRunning()) startAgain();
       await untilReady();
     },
     untilReady,
+    ends: () => ends,
     lines: () => [
-      ...former.flatMap((one) => [...one.lines().slice(-LINES_OF_FORMER), one.describeEnd()]),
+      ...former.flatMap((one) => [
+        ...one.lines().slice(-LINES_OF_FORMER),
+        `process ${one.pid} ended: ${one.howItEnded()}`,
+      ]),
       ...current.lines(),
     ],
+    said: (words) => [...former, current].reduce((sum, one) => sum + one.said(words), 0),
     complaints: () => [...former, current].flatMap((one) => one.complaints()),
     async destroy() {
+      isOver = true;
       isWanted = false;
+      endedByUs.add(current);
       current.signal('SIGCONT');
       current.signal('SIGKILL');
       await current.exited;

@@ -25,9 +25,12 @@ export type ServiceProcess = {
   isReady: () => boolean;
   exited: Promise<void>;
   exitCode: () => number | null;
-  describeEnd: () => string;
+  /** `SIGKILL`, or as in `exit code 1`. */
+  howItEnded: () => string;
   /** The last lines that it wrote, the oldest first. */
   lines: () => readonly string[];
+  /** How many lines ever held these words as their message, or in it. */
+  said: (words: string) => number;
   /** What no process may do: log in a flood, leave a rejection unhandled, die of an exception. */
   complaints: () => string[];
 };
@@ -64,14 +67,17 @@ export function startProcess(options: ProcessOptions): ServiceProcess {
     },
     exited,
     exitCode: () => child.exitCode,
-    describeEnd: () => `process ${child.pid} ended: ${describeEnd(child)}`,
+    howItEnded: () => describeEnd(child),
     lines: log.lines,
+    said: log.said,
     complaints: () => log.complaints().map((complaint) => `${options.name}: ${complaint}`),
   };
 }
 
 function makeLog(readyLine: string) {
   const kept: string[] = [];
+  // Counted as they come, since old lines are dropped.
+  const messages = new Map<string, number>();
   const found: string[] = [];
   let isReady = false;
   let window = { startS: 0, lines: 0 };
@@ -80,6 +86,8 @@ function makeLog(readyLine: string) {
     kept.push(line);
     if (kept.length > LINES_KEPT) kept.splice(0, LINES_KEPT / 4);
     if (line.includes(readyLine)) isReady = true;
+    const message = /"msg":"((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
+    if (message !== undefined) messages.set(message, (messages.get(message) ?? 0) + 1);
     const level = levelOf(line);
     if (level === undefined && CRASH_LINE.test(line)) found.push(line.trim());
     if (level === undefined || level >= WARN) countForFlood(line);
@@ -94,7 +102,11 @@ function makeLog(readyLine: string) {
     }
   }
 
-  return { add, isReady: () => isReady, lines: () => kept, complaints: () => found };
+  function said(words: string): number {
+    return [...messages].reduce((sum, [message, count]) => (message.includes(words) ? sum + count : sum), 0);
+  }
+
+  return { add, isReady: () => isReady, lines: () => kept, said, complaints: () => found };
 }
 
 /** Of a JSON log line; `undefined` for anything else. */

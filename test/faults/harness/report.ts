@@ -6,62 +6,143 @@ import { groupBy } from './history.js';
 import type { Snapshot } from './snapshot.js';
 import type { World } from './world.js';
 
-const latest = new WeakMap<World, Figures>();
+/** What a check has found, of the faults since the one before it. */
+export type Found = Pick<Figures, 'lost' | 'doubled' | 'forgotten'> & Times;
 
+type Times = {
+  /** From the end of a fault until a worker reads again in a group: one figure for each worker and group. */
+  recoveriesMs: number[];
+  /** From the death of a worker until another has what it held: one figure for each entry. */
+  takeoversMs: number[];
+  /** From the last fault that hit an entry until it was settled. */
+  settledMs: number[];
+};
+
+type Tally = Times & {
+  lost: number;
+  doubled: number;
+  /** Bodies: what is forgotten, and missing in two checks, is forgotten once. */
+  forgotten: Set<string>;
+  told: Set<InjectedFault>;
+};
+
+const tallies = new WeakMap<World, Tally>();
+
+/** Adds what a check has found to the world's figures. */
 export function noteFigures(
   world: World,
-  found: Pick<Figures, 'lost' | 'doubled' | 'recoveriesMs' | 'forgotten'>,
-): Figures {
-  const { history, faultLog } = world;
+  { lost, doubled, forgotten }: { lost: number; doubled: number; forgotten: readonly string[] },
+  snapshot?: Snapshot,
+): Found {
+  const tally = tallyOf(world);
+  tally.lost += lost;
+  tally.doubled += doubled;
+  for (const body of forgotten) tally.forgotten.add(body);
+  const times = findTimes(
+    world,
+    world.faultLog.faults.filter((fault) => !tally.told.has(fault)),
+    snapshot,
+  );
+  for (const fault of world.faultLog.faults) tally.told.add(fault);
+  for (const kind of ['recoveriesMs', 'takeoversMs', 'settledMs'] as const) tally[kind].push(...times[kind]);
+  return { lost, doubled, forgotten: forgotten.length, ...times };
+}
+
+/** The figures of all checks together. `stallMs`: how long the suite itself stood still at the most. */
+export function reportWorld(world: World, file: string, stallMs: number): void {
+  const { history, faultLog, random } = world;
+  const { told: _, forgotten, ...found } = tallyOf(world);
   const faults = [...groupBy(faultLog.faults, ({ kind }) => kind)].map(([kind, same]) => [kind, same.length]);
-  const figures = {
+  const line = {
+    ...{ file, seed: random.seed },
     events: new Set(history.sent.map(({ delivery }) => delivery.body)).size,
     requests: history.sent.length,
     accepted: history.count('ok'),
-    faults: Object.fromEntries(faults),
-    ...found,
+    faults: Object.fromEntries(faults) as Record<string, number>,
+    ...{ ...found, forgotten: forgotten.size, stallMs },
   };
-  latest.set(world, figures);
-  return figures;
-}
-
-/** The figures of the last check. */
-export function reportWorld(world: World, file: string): void {
-  const figures = latest.get(world);
-  if (figures === undefined) return;
-  const line: ReportLine = { file, seed: world.random.seed, ...figures };
   console.log(describeFigures(line));
   const target = process.env.FAULTS_REPORT;
   if (target !== undefined) appendFileSync(target, `${JSON.stringify(line)}\n`);
 }
 
-/**
- * For each event that a victim held: from the last fault that hit it to the entry that settled it. For a fault that ended
- * at a known time: from then to the next entry that any worker wrote.
- */
-export function findRecoveries(
-  { faultLog }: { faultLog: Pick<FaultLog, 'faults'> },
-  { byCause, entries }: Snapshot,
-): number[] {
-  const written = entries.filter(({ cause }) => cause !== undefined).sort((a, b) => a.at - b.at);
-  const lastHit = new Map<string, InjectedFault>();
-  for (const fault of faultLog.faults) for (const { eventId } of fault.affected) lastHit.set(eventId, fault);
-  return faultLog.faults.flatMap((fault) => {
-    const { at, affected, healedAt } = fault;
-    const own = affected.flatMap(({ eventId }) => {
-      const settled = byCause.get(eventId)?.find((entry) => entry.replay === undefined);
-      const isLast = lastHit.get(eventId) === fault;
-      return settled === undefined || settled.at < at || !isLast ? [] : [settled.at - at];
-    });
-    const next = healedAt === undefined ? undefined : written.find((entry) => entry.at >= healedAt);
-    return next === undefined ? own : [...own, next.at - healedAt!];
+function tallyOf(world: World): Tally {
+  const known = tallies.get(world);
+  if (known !== undefined) return known;
+  const times = { recoveriesMs: [], takeoversMs: [], settledMs: [] };
+  const made = { lost: 0, doubled: 0, forgotten: new Set<string>(), told: new Set<InjectedFault>(), ...times };
+  tallies.set(world, made);
+  return made;
+}
+
+function findTimes(world: World, faults: readonly InjectedFault[], snapshot: Snapshot | undefined): Times {
+  return {
+    recoveriesMs: faults.flatMap((fault) => findReadsAfter(world, fault)),
+    takeoversMs: faults.flatMap((fault) => findTakeovers(world, fault)),
+    settledMs: snapshot === undefined ? [] : faults.flatMap((fault) => findSettled(world, fault, snapshot)),
+  };
+}
+
+/** Of a worker that had no time until the next fault there is nothing to tell. */
+export function findReadsAfter({ wire, workers, faultLog }: World, { healedAt, readAgainMs }: InjectedFault): number[] {
+  if (readAgainMs !== undefined) return [...readAgainMs];
+  if (healedAt === undefined) return [];
+  const endsAt = nextFaultAfter(faultLog, healedAt)?.at ?? Number.POSITIVE_INFINITY;
+  return workers().flatMap(({ name, groups }) =>
+    groups.flatMap((group) => {
+      const at = wire.readsOf(name, group).find((time) => time >= healedAt);
+      return at === undefined || at >= endsAt ? [] : [at - healedAt];
+    }),
+  );
+}
+
+/** What somebody else had at last, of what the victim held. */
+export function findTakeovers({ wire }: World, { at, affected }: InjectedFault): number[] {
+  return affected.flatMap(({ group, eventId }) => {
+    const takeover = wire.takeovers.find((one) => one.at >= at && one.group === group && one.eventId === eventId);
+    return takeover === undefined ? [] : [takeover.at - at];
   });
 }
 
-export function describeFigures(figures: Figures & { seed: string }): string {
-  const { seed, events, requests, accepted, faults, lost, doubled, recoveriesMs, forgotten } = figures;
+/** For each entry that the victim held and that no later fault has hit. */
+export function findSettled({ faultLog }: World, fault: InjectedFault, { byCause }: Snapshot): number[] {
+  const later = faultLog.faults.slice(faultLog.faults.indexOf(fault) + 1);
+  const hitLater = new Set(later.flatMap(({ affected }) => affected.map(({ eventId }) => eventId)));
+  return fault.affected.flatMap(({ eventId }) => {
+    const settled = byCause.get(eventId)?.find((entry) => entry.replay === undefined);
+    return settled === undefined || settled.at < fault.at || hitLater.has(eventId) ? [] : [settled.at - fault.at];
+  });
+}
+
+/** From the end of a fault to the next entry that any worker wrote, where that was before the next fault. */
+export function findRecoveries({ faultLog }: { faultLog: Pick<FaultLog, 'faults'> }, { entries }: Snapshot): number[] {
+  const written = entries.filter(({ cause }) => cause !== undefined).sort((a, b) => a.at - b.at);
+  return faultLog.faults.flatMap(({ healedAt }) => {
+    if (healedAt === undefined) return [];
+    const endsAt = nextFaultAfter(faultLog, healedAt)?.at ?? Number.POSITIVE_INFINITY;
+    const next = written.find(({ at }) => at >= healedAt);
+    return next === undefined || next.at >= endsAt ? [] : [next.at - healedAt];
+  });
+}
+
+function nextFaultAfter({ faults }: Pick<FaultLog, 'faults'>, ms: number): InjectedFault | undefined {
+  return faults.find(({ at }) => at >= ms);
+}
+
+export function describeFigures(figures: ReportLine & Times & { stallMs: number }): string {
+  const { seed, events, requests, accepted, faults, lost, doubled, forgotten, stallMs } = figures;
   const kinds = Object.entries(faults).map(([kind, count]) => `${count} × ${kind}`);
-  const recovery = recoveriesMs.length === 0 ? '' : `, recovery ${describeTimes(recoveriesMs)}`;
-  const gone = forgotten === 0 ? '' : `, ${forgotten} forgotten by Redis`;
-  return `FAULTS_SEED=${seed}: ${events} events in ${requests} requests (${accepted} taken in), ${kinds.join(', ') || 'no faults'}; lost ${lost}, doubled ${doubled}${gone}${recovery}`;
+  const told = [
+    `lost ${lost}, doubled ${doubled}`,
+    ...(forgotten === 0 ? [] : [`${forgotten} forgotten by Redis`]),
+    ...tellTimes('reading again', figures.recoveriesMs),
+    ...tellTimes('taken over', figures.takeoversMs),
+    ...tellTimes('settled', figures.settledMs),
+    `the suite stood still for at most ${stallMs} ms`,
+  ];
+  return `FAULTS_SEED=${seed}: ${events} events in ${requests} requests (${accepted} taken in), ${kinds.join(', ') || 'no faults'}; ${told.join('; ')}`;
+}
+
+function tellTimes(what: string, times: readonly number[]): string[] {
+  return times.length === 0 ? [] : [`${what} after ${describeTimes(times)}`];
 }

@@ -64,6 +64,27 @@ function endOfReply(bytes: Buffer, from: number): number | undefined {
   return at;
 }
 
+export type RespValue = string | number | null | RespValue[];
+
+/** A whole reply as a value; an error as its text. */
+export function parseReply(bytes: Buffer): RespValue {
+  let at = 0;
+  return next();
+
+  function next(): RespValue {
+    const { text, end } = readLine(bytes, at)!;
+    const [type, rest] = [text[0], text.slice(1)];
+    at = end;
+    if (type === ':') return Number(rest);
+    if (type !== '$' && type !== '*') return rest;
+    const size = Number(rest);
+    if (size < 0) return null;
+    if (type === '*') return Array.from({ length: size }, next);
+    at += size + 2;
+    return bytes.toString('utf8', at - size - 2, at - 2);
+  }
+}
+
 function readLine(bytes: Buffer, at: number): { text: string; end: number } | undefined {
   const end = bytes.indexOf(CR, at);
   if (end < 0 || end + 1 >= bytes.length) return undefined;

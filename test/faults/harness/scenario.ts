@@ -1,5 +1,6 @@
 /** Ties a world to a test file: started before, shared by its scenarios, told of in full when one fails, stopped after. */
 import { relative } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'uvu';
 import { makeRandom, type Random, seedOfRun } from './random.js';
@@ -31,30 +32,46 @@ const LINES_SHOWN = 60;
 export function setStage(test: Test, file: string, options: WorldOptions = {}): Stage {
   const name = relative(process.cwd(), fileURLToPath(file));
   const random = makeRandom(seedOfRun());
+  // Proxies, stand-ins and times are the suite's own: where it gets no CPU, everything else seems to hang.
+  const stalls = monitorEventLoopDelay({ resolution: 10 });
   let shared: Promise<World> | undefined;
 
-  test.before(() => console.log(`FAULTS_SEED=${random.seed}`));
+  test.before(() => {
+    console.log(`FAULTS_SEED=${random.seed}`);
+    stalls.enable();
+  });
   test.after(async () => {
     if (shared !== undefined) await end(await shared);
   });
 
   async function end(world: World): Promise<void> {
-    reportWorld(world, name);
+    reportWorld(world, name, stallMs());
     await world.stop();
+  }
+
+  /** Building the project is no stall. */
+  async function start(given: WorldOptions): Promise<World> {
+    const world = await startWorld(given);
+    stalls.reset();
+    return world;
+  }
+
+  function stallMs(): number {
+    return Math.round(stalls.max / 1e6);
   }
 
   async function tell(world: World, run: () => Promise<void>): Promise<void> {
     try {
       await run();
     } catch (error) {
-      console.log(describeWorld(world));
+      console.log(`The suite itself stood still for at most ${stallMs()} ms.\n${describeWorld(world)}`);
       throw error;
     }
   }
 
   const scenario: Stage['scenario'] = (sentence, body) => {
     test(sentence, async () => {
-      shared ??= startWorld({ ...options, random: random.fork(name) });
+      shared ??= start({ ...options, random: random.fork(name) });
       const world = await shared;
       try {
         await tell(world, () => body(world));
@@ -73,7 +90,7 @@ export function setStage(test: Test, file: string, options: WorldOptions = {}): 
     longScenario: isLong ? scenario : () => {},
     inOwnWorld(sentence, own, body) {
       test(sentence, async () => {
-        const world = await startWorld({ ...options, ...own, random: random.fork(sentence) });
+        const world = await start({ ...options, ...own, random: random.fork(sentence) });
         try {
           await tell(world, () => body(world));
         } finally {

@@ -7,9 +7,12 @@ export const RULES = [
   'follow-ons',
   'marks',
   'at-rest',
+  'reading',
   'consumers',
+  'ledger',
   'numbers',
   'crm',
+  'effects',
   'alerts',
   'processes',
 ] as const;

@@ -22,12 +22,21 @@ export type Passage = {
   argv: readonly string[];
   /** Redis: the consumer group, where the command concerns one. */
   group: string | undefined;
+  /** A provider: what it is told. */
+  body?: string;
   /** Redis, once it was executed: the whole reply as it came. */
   reply?: Buffer;
 };
 
-const WITH_GROUP = new Set(['take', 'settle', 'reclaim', 'keep', 'hand-back', 'take-due', 'remove-consumer']);
+/** Those whose first argument is a group. */
+const WITH_GROUP = new Set([
+  ...['take', 'take-due', 'adopt', 'reclaim', 'keep', 'restore-claims', 'note-start', 'settle', 'hand-back'],
+  ...['ensure-groups', 'save-cursors', 'remove-consumer', 'remove-dead-consumers'],
+]);
 const scriptNames = readScriptNames();
+
+/** Of the service. */
+export const SCRIPT_NAMES: readonly string[] = [...scriptNames.values()];
 
 /** `when` and `owner` are added by the proxy. */
 export function describeCommand(args: readonly Buffer[]): Pick<Passage, 'name' | 'keys' | 'argv' | 'group'> {

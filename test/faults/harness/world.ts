@@ -20,6 +20,7 @@ import { makeLinks } from './links.js';
 import { makePart, type Part } from './parts.js';
 import { makeRandom, type Random, seedOfRun } from './random.js';
 import type { Link } from './wire.js';
+import { logWire } from './wire-log.js';
 
 export type WorkerSpec = {
   /** `w1`, `w2`, … where left out. */
@@ -94,6 +95,7 @@ export async function startWorld(options: WorldOptions = {}) {
   const faultLog = makeFaultLog();
   const targets = targetsOf({ redis, zoho, gemini, slack });
   const links = makeLinks({ targets, random: random.fork('links') });
+  const wire = logWire(links);
   const parts = new Map<string, Part>();
   const retired: Part[] = [];
   /** What the process with this id holds. */
@@ -163,7 +165,8 @@ export async function startWorld(options: WorldOptions = {}) {
   const history: History = makeHistory();
 
   return {
-    ...{ random, dir, redis, client, keys, zoho, gemini, slack, links, faultLog, history },
+    ...{ random, dir, redis, client, keys, zoho, gemini, slack, links, wire, faultLog, history },
+    isDirect: options.isDirect ?? false,
     ...{ addWorker, addIngest, findHeld },
     /** Whether any ingest has one. */
     get hasSpool() {
@@ -236,7 +239,9 @@ async function readPendingOf({ redis, keys }: { redis: Redis; keys: Keys }, pid:
   const held: InjectedFault['affected'] = [];
   for (const group of GROUPS) {
     for (const stream of streamsOf(group)) {
-      const pending = (await redis.xpending(keys.stream(stream), group, '-', '+', 5_000)) as PendingEntry[];
+      // The group may be gone for a moment.
+      const reply = redis.xpending(keys.stream(stream), group, '-', '+', 5_000).catch(() => []);
+      const pending = (await reply) as PendingEntry[];
       for (const [id, consumer] of pending) {
         if (pidOfConsumer(consumer) === pid) held.push({ group, eventId: makeEventId(stream, id) });
       }
