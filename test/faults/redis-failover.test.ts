@@ -2,14 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findForgotten } from './harness/check-streams.js';
-import { check } from './harness/checker.js';
+import { check, type Loss } from './harness/checker.js';
 import type { InjectedFault } from './harness/fault-log.js';
-import type { Sent } from './harness/history.js';
+import { isAccepted, type Sent } from './harness/history.js';
 import { run } from './harness/load.js';
+import { untilAllTake } from './harness/reading.js';
 import { type ReplicatedRedis, startReplicas } from './harness/replicas.js';
 import { isLong, setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
-import { recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
+import { slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('a replica takes over');
@@ -19,12 +20,10 @@ const stage = setStage(test, import.meta.url, { gemini: { latencyMs: 20 } });
 const SLACK_MS = 2_000;
 const ANSWER_MS = sized(30_000, 2_000 + SLACK_MS);
 const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
-/** How far a replica may be behind that follows without hindrance. */
-const LAG_MS = 1_000;
-/** The former master goes on taking writes until everyone has let go of it. */
-const SWITCH_MS = 2_000;
 const TAIL_MS = sized(800, 3_000);
 const TIMES = sized(1, 5);
+/** What is taken in well before and after must all be there. */
+const AROUND_MS = 2_500;
 
 const watched = { isDirect: true, redis: { start: () => startReplicas({ isWatched: true }) } };
 stage.inOwnWorld('under three sentinels: asked to, killed, killed with a tail of its own', watched, async (world) => {
@@ -32,13 +31,20 @@ stage.inOwnWorld('under three sentinels: asked to, killed, killed with a tail of
   const spans: Span[] = [];
   for (let n = 0; n < TIMES; n += 1) {
     if (isLong) {
-      await takeOver(world, spans, 'roles changed by the sentinels', redis.changeRoles);
-      await takeOver(world, spans, 'SIGKILL of the master', redis.killMaster);
+      await takeOver(world, spans, 'roles changed by the sentinels', async () => {
+        await redis.changeRoles();
+        return undefined;
+      });
+      await takeOver(world, spans, 'SIGKILL of the master', async () => {
+        const from = await redis.untilCaughtUp();
+        return { from, to: await redis.killMaster() };
+      });
     }
     await takeOver(world, spans, 'SIGKILL of the master, its tail not replicated', async () => {
+      const from = await redis.untilCaughtUp();
       await redis.holdBack();
       await sleep(TAIL_MS);
-      await redis.killMaster();
+      return { from, to: await redis.killMaster(), isTail: true };
     });
   }
 });
@@ -49,46 +55,75 @@ stage.inOwnWorld('behind an address that still leads to the demoted master for a
   const spans: Span[] = [];
   for (let n = 0; n < TIMES; n += 1) {
     await takeOver(world, spans, 'demoted master, its tail not replicated', async () => {
+      const from = await redis.untilCaughtUp();
       await redis.holdBack();
       await sleep(TAIL_MS);
       await redis.promote();
+      const to = Date.now();
       await sleep(sized(1_500, 10_000));
       redis.turnEndpoint();
+      return { from, to, isTail: true };
     });
   }
 });
 
 test.run();
 
-/** When what was answered may be gone, as Unix times. */
-type Span = { from: number; to: number };
+/** When what was answered may be gone. `isTail`: some of it is for certain. */
+type Span = Loss & { isTail?: boolean };
 
 /** What was not replicated is gone; nothing else is, and what is sent again by hand ends as it should. */
-async function takeOver(world: World, spansOfLoss: Span[], kind: string, change: () => Promise<void>): Promise<void> {
+async function takeOver(
+  world: World,
+  spans: Span[],
+  kind: string,
+  change: () => Promise<Span | undefined>,
+): Promise<void> {
   const stories = { mix: { revision: 0 } };
-  const mayForget = ({ outcome }: Sent) => spansOfLoss.some(({ from, to }) => outcome.at >= from && outcome.at <= to);
+  const mayForget = (sent: Sent) => spans.some((span) => isWithin(span, sent));
   await withoutRestarts(world, async () => {
-    const inject = async (): Promise<InjectedFault> => {
-      const startedAt = Date.now();
+    const inject = async () => {
       const fault = world.faultLog.add(kind, 'Redis');
-      await change();
+      const span = await change();
       fault.healedAt = Date.now();
-      spansOfLoss.push({ from: startedAt - LAG_MS, to: fault.healedAt + SWITCH_MS });
-      return fault;
+      if (span !== undefined) spans.push(span);
+      fault.readAgainMs = (await untilAllTake(world, fault.healedAt)).map(({ ms }) => ms);
+      return { fault, span };
     };
-    const { sent, result: fault } = await underLoad(world, `${kind} ${world.faultLog.faults.length}`, inject, {
-      stories,
+    const { sent, result } = await underLoad(world, `${kind} ${world.faultLog.faults.length}`, inject, {
+      ...{ stories, beforeMs: AROUND_MS, afterMs: AROUND_MS },
     });
-    const { forgotten } = await check(world, { mayForget });
-    const ms = await recoveryMsOf(world, fault);
-    const tookMs = fault.healedAt! - fault.at;
+    const { fault, span } = result;
+    const { forgotten } = await check(world, { mayForget, losses: spans });
+    assertShown(sent.filter(isAccepted), fault, span, forgotten);
+    const ms = Math.max(...fault.readAgainMs!);
     console.log(
-      `  ${kind}: after ${tookMs} ms, ${forgotten} webhooks forgotten, slowest answer ${slowestMs(sent)} ms, recovered in ${ms} ms`,
+      `  ${kind}: after ${fault.healedAt! - fault.at} ms, ${forgotten} webhooks forgotten, slowest answer ${slowestMs(sent)} ms, all read again after ${ms} ms`,
     );
     assert.ok(slowestMs(sent) < ANSWER_MS, `an answer took ${slowestMs(sent)} ms`);
-    assert.ok(ms < RECOVERY_MS, `it took ${ms} ms until a worker wrote again`);
+    assert.ok(ms < RECOVERY_MS, `it took ${ms} ms until every worker read again`);
     await run(world, findForgotten(world, await readSnapshot(world)));
-    await check(world, { mayForget });
+    await check(world, { mayForget, losses: spans });
     await (world.redis as ReplicatedRedis).reunite();
   });
+}
+
+/** It was sent before its end and answered after its beginning. */
+function isWithin({ from, to }: Span, { outcome: { at, ms } }: Sent): boolean {
+  return at + ms >= from && at <= to;
+}
+
+/** There was something to lose on either side of the span, and in it where it was a tail: the check has looked at all of it. */
+function assertShown(taken: readonly Sent[], fault: InjectedFault, span: Span | undefined, forgotten: number): void {
+  const { from, to } = span ?? { from: fault.at, to: fault.at };
+  assert.ok(
+    taken.some(({ outcome }) => outcome.at + outcome.ms < from),
+    'nothing was taken in before it',
+  );
+  assert.ok(
+    taken.some(({ outcome }) => outcome.at > to),
+    'nothing was taken in after it',
+  );
+  if (span?.isTail) assert.ok(forgotten > 0, 'nothing was lost, so nothing was shown');
+  if (span === undefined) assert.is(forgotten, 0, 'webhooks are gone although the roles were changed in good order');
 }

@@ -9,13 +9,18 @@ import type { TestRedis } from '../../helpers/redis-server.js';
 import { waitFor } from '../../helpers/wait-for.js';
 
 export type ReplicatedRedis = TestRedis & {
-  /** From now on the replica learns of no write; where the master dies then, they are gone. */
+  /** Resolves with a time: what was answered before it the replica has, too (ms since 1970). */
+  untilCaughtUp: () => Promise<number>;
+  /** The replica learns of no further write; where the master dies then, they are gone. */
   holdBack: () => Promise<void>;
-  /** SIGKILL of the master. Resolves once the sentinels have made the replica the master. */
-  killMaster: () => Promise<void>;
-  /** The sentinels are asked to change the roles; resolves once they have. */
+  /** SIGKILL of the master. Resolves once the sentinels have made the replica the master, with when the former one was gone. */
+  killMaster: () => Promise<number>;
+  /**
+   * In good order: the master takes no write until the replica has all, then the sentinels are asked to change the roles;
+   * resolves once they have. Nothing is lost by it.
+   */
   changeRoles: () => Promise<void>;
-  /** Without sentinels: the replica becomes the master, the former one refuses writes, and `port` is still its. */
+  /** Without sentinels: the replica becomes the master, the former one refuses writes from then on, and `port` is still its. */
   promote: () => Promise<void>;
   /** `port` is the new master's, as when an endpoint's name is given to another machine. */
   turnEndpoint: () => void;
@@ -28,6 +33,7 @@ type Node = { port: number; dir: string; process: ChildProcess };
 const NAME = 'mymaster';
 const SENTINELS = 3;
 const DOWN_AFTER_MS = 600;
+const PAUSE_MS_MAX = 10_000;
 /** Where nobody listens. */
 const NOWHERE = 1;
 
@@ -70,6 +76,15 @@ export async function startReplicas({ isWatched }: { isWatched: boolean }): Prom
     turnEndpoint();
   }
 
+  async function untilCaughtUp(): Promise<number> {
+    const now = Date.now();
+    const { master_repl_offset: offset } = await infoOf(master.port);
+    await waitFor('the replica to catch up', async () => {
+      return Number((await infoOf(replica.port)).slave_repl_offset) >= Number(offset);
+    });
+    return now;
+  }
+
   return {
     url: isWatched ? `redis-sentinel://${hosts}/${NAME}` : `redis://127.0.0.1:${endpoint}`,
     dir,
@@ -87,15 +102,23 @@ export async function startReplicas({ isWatched }: { isWatched: boolean }): Prom
     },
     kill: (signal) => void master.process.kill(signal),
     restart: () => Promise.reject(new Error('the other one takes over: see reunite')),
+    untilCaughtUp,
     holdBack: () => follow(replica.port, NOWHERE),
     async killMaster() {
       master.process.kill('SIGKILL');
       await untilExit(master.process);
+      const goneAt = Date.now();
       await untilPromoted();
+      return goneAt;
     },
     async changeRoles() {
+      const former = master;
+      await ask(former.port, ['CLIENT', 'PAUSE', String(PAUSE_MS_MAX), 'WRITE']);
+      await untilInSync(replica.port, former.port);
       await ask(sentinels[0]!.port, ['SENTINEL', 'FAILOVER', NAME]);
       await untilPromoted();
+      await waitFor('the former master to follow', async () => (await roleOf(former.port)) === 'slave', 20_000);
+      await ask(former.port, ['CLIENT', 'UNPAUSE']);
     },
     async promote() {
       await ask(replica.port, ['REPLICAOF', 'NO', 'ONE']);
