@@ -5,25 +5,29 @@
 import { existsSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor } from '../../helpers/wait-for.js';
 import type { InjectedFault } from './fault-log.js';
 import { endRedis } from './redis-faults.js';
 import type { World } from './world.js';
 
 export type PowerLine = {
-  /** Resolves once Redis runs again, on what had reached the disk for certain and at most a torn command more. */
-  cut: (options?: { downMs?: number }) => Promise<InjectedFault>;
+  /**
+   * Resolves once Redis runs again, on what had reached the disk for certain and at most a torn command more; `bytes` is how
+   * much it had written and lost.
+   */
+  cut: (options?: { downMs?: number }) => Promise<{ fault: InjectedFault; bytes: number }>;
   release: () => void;
 };
 
 /** With `everysec` all is on disk that was written a second before. */
 const EVERYSEC_MS = 1_000;
 const SAMPLE_MS = 20;
-const DARK_MS = 60;
 const TORN_BYTES_MAX = 60;
 
 /**
  * - `always`: on disk is what anybody was answered, so the file's size is noted with each reply that goes through a proxy.
- *   At the cut no further reply goes through, Redis writes on for a moment, and the file loses that moment.
+ *   At the cut no further reply goes through, Redis writes on until there is something that nobody was told of, and the file
+ *   loses that.
  * - `everysec`: the file loses its last second.
  */
 export function tapPower(world: World, appendfsync: 'always' | 'everysec'): PowerLine {
@@ -49,22 +53,22 @@ export function tapPower(world: World, appendfsync: 'always' | 'everysec'): Powe
     return (old.at(-1) ?? samples[0])?.bytes ?? 0;
   }
 
-  async function cut({ downMs = 0 } = {}): Promise<InjectedFault> {
+  async function cut({ downMs = 0 } = {}): Promise<{ fault: InjectedFault; bytes: number }> {
     const fault = faultLog.add('power cut', `Redis with ${appendfsync}`);
-    const safe = safeBytes();
+    const kept = safeBytes() + random.int(0, TORN_BYTES_MAX);
     isDark = true;
-    if (appendfsync === 'always') await sleep(DARK_MS);
+    // Whoever was not answered asks again.
+    await waitFor('something to be written that is not safe', () => measure() > kept);
     await endRedis(redis);
-    const written = measure();
-    const kept = Math.min(written, safe + random.int(0, TORN_BYTES_MAX));
+    const bytes = measure() - kept;
     truncateSync(fileOf(redis.dir), kept);
-    fault.note = `${written - kept} of ${written} bytes were not on disk`;
+    fault.note = `${bytes} of ${kept + bytes} bytes were not on disk`;
     await sleep(downMs);
     isDark = false;
     samples = [];
     await redis.restart();
     fault.healedAt = Date.now();
-    return fault;
+    return { fault, bytes };
   }
 
   return {
