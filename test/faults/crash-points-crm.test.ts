@@ -1,48 +1,81 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
-import { crashAtAll, crashWorld, makeCrashStories, mixOf } from './crash-points/drive.js';
+import * as assert from 'uvu/assert';
+import { startGvi } from '../helpers/gvi.js';
+import { assertAllCovered, crashAtAll, isProvoked } from './crash-points/drive.js';
+import { crashWorld, makeCrashStories } from './crash-points/provoke.js';
+import { check } from './harness/checker.js';
+import { groupBy } from './harness/history.js';
+import type { Matcher } from './harness/links.js';
 import { run } from './harness/load.js';
+import { hurryMinutes } from './harness/minutes.js';
 import { setStage } from './harness/scenario.js';
+import { readSnapshot, type Snapshot } from './harness/snapshot.js';
+import type { Passage } from './harness/wire.js';
+import type { World } from './harness/world.js';
 
 const test = suite('a crash at every point around the CRM and the alerts');
 
 const stage = setStage(test, import.meta.url, crashWorld);
-const hit: string[] = [];
 
 stage.scenario(
-  'crm-sync: one lead for each person, one note for each meeting, as the events in order make them',
+  'one lead for each person, one note for each meeting, one message for each failure, also after an outage',
   async (world) => {
-    const stories = makeCrashStories(world, 'crm');
-    const points = await crashAtAll(world, ['crm-sync'], async (round, left) => {
-      if (round === 1) world.zoho.tokens.expireAll();
-      // So slow now and then that the leases must be kept.
-      if (left.some((point) => point.includes('kept')))
-        world.zoho.faults.next({ latencyMs: 500 }, { path: '/crm/v8/Leads/upsert' });
-      await run(world, mixOf(stories), { concurrency: 4 });
-    });
-    hit.push(...points);
+    await crashAtAll(world, ['crm-sync', 'alert', 'health'], { atOnce: 3 });
+    assertAllCovered(world);
   },
 );
 
-stage.scenario('an outage of the CRM and its end: what waited is done once', async (world) => {
-  const stories = makeCrashStories(world, 'outage');
-  const points = await crashAtAll(world, ['health'], async () => {
-    const heal = world.zoho.faults.on({ path: '/crm/*' }, { status: 503 });
-    await run(world, mixOf(stories), { concurrency: 4 });
-    await sleep(600);
-    heal();
-    await sleep(600);
-  });
-  hit.push(...points);
-});
+const SIDES = ['before', 'after'] as const;
+/** The command is killed there, or only loses its connection. */
+const STRIKES = ['redrive', 'record-operation'].flatMap((name) =>
+  SIDES.flatMap((when) => [true, false].map((isKilled) => ({ name, when, isKilled }))),
+);
 
-stage.scenario('an alert: told once, or once more and marked as a possible repeat', async (world) => {
-  const stories = makeCrashStories(world, 'alerts');
-  const points = await crashAtAll(world, ['alert'], async (round) => {
-    if (round % 4 === 0) await run(world, stories.blocked.next('booked'));
-  });
-  hit.push(...points);
-  console.log(`${hit.length} crash points, each hit:\n${hit.map((point) => `  ${point}`).join('\n')}`);
+stage.longScenario('a redrive whose command dies or loses its answer: tried again once for each', async (world) => {
+  const { blocked } = makeCrashStories(world, 'redrive');
+  await run(world, [...blocked.next('booked'), ...blocked.next('meeting'), ...blocked.next('booked')]);
+  const calm = hurryMinutes(world);
+  const redriven: string[] = [];
+  const isDone = ({ argv, reply }: Passage) => {
+    if (reply!.toString('latin1').includes('redriven')) redriven.push(argv[0]!);
+    return undefined;
+  };
+  const forget = world.links.onCommand({ owner: 'gvi', name: 'redrive', when: 'after' }, isDone);
+  const isSettled = () => check(world, { mayFail: isProvoked, skip: ['ended', 'follow-ons'] });
+  await isSettled();
+  const before = countFailures(await readSnapshot(world));
+  for (const { isKilled, ...matcher } of STRIKES) {
+    await redriveAll(world, matcher, isKilled);
+    await isSettled();
+  }
+  forget();
+  calm();
+  const expected = new Map([...before].map(([id, count]) => [id, count + redriven.filter((one) => one === id).length]));
+  assert.equal([...countFailures(await readSnapshot(world))].sort(), [...expected].sort());
+  assert.ok(redriven.length > STRIKES.length, 'hardly anything was redriven');
 });
 
 test.run();
+
+async function redriveAll(world: World, matcher: Matcher, isKilled: boolean): Promise<void> {
+  const { redis } = await world.links.open('gvi');
+  const command = startGvi(['redrive', '--all', '--yes'], {
+    ...{ REDIS_URL: `redis://127.0.0.1:${redis.port}`, KEY_PREFIX: world.keys.prefix },
+  });
+  const what = `${matcher.when} ${matcher.name}`;
+  let wasHit = false;
+  const disarm = world.links.onCommand({ ...matcher, owner: 'gvi' }, () => {
+    disarm();
+    wasHit = true;
+    world.faultLog.add(isKilled ? 'SIGKILL gvi' : 'answer lost', `redrive, ${what}`);
+    if (isKilled) command.child.kill('SIGKILL');
+    return 'cut';
+  });
+  await command.exited;
+  disarm();
+  assert.ok(wasHit, `${what} was never reached: ${command.stderr()}`);
+}
+
+function countFailures({ failures }: Snapshot): Map<string, number> {
+  return new Map([...groupBy(failures, ({ eventId }) => eventId)].map(([eventId, same]) => [eventId, same.length]));
+}

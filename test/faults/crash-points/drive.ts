@@ -1,95 +1,139 @@
 /** Arms crash points, sends webhooks of all kinds until every point was reached, and compares what is left. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { defaultAnswer } from '../../standins/gemini-answers.js';
+import * as assert from 'uvu/assert';
+import type { StreamName } from '../../../src/lib/event-id.js';
 import { check } from '../harness/checker.js';
-import { crashAt } from '../harness/crash.js';
+import { type Crash, crashAt, cutAt } from '../harness/crash.js';
+import { run } from '../harness/load.js';
 import { hurryMinutes } from '../harness/minutes.js';
 import { isLong } from '../harness/scenario.js';
-import { type Delivery, makeStories, type Stories } from '../harness/stories.js';
-import type { World, WorldOptions } from '../harness/world.js';
-import { CRASH_POINTS, type StageName } from './table.js';
+import { SCRIPT_NAMES } from '../harness/wire.js';
+import type { World } from '../harness/world.js';
+import { type CrashStories, makeCrashStories, mixOf, PROVOKE, type Provocation } from './provoke.js';
+import { CRASH_POINTS, NO_POINTS, type Point, type StageName } from './table.js';
 
-const BLOCKED = 'Please block this one';
-const DECLINED = 'Please decline this one once';
-const ALL_HIT_MS = 75_000;
-const PAUSE_MS_MAX = 1_000;
+const NONE_HIT_MS = 75_000;
+const PAUSE_MS = 100;
+/** More at once would be held by workers that die one after the other, until they run alone. */
+const OPEN_MAX = 6;
+const PROVOKED_EVERY_MS = 1_500;
+const PROVOKED_CODES = ['model_blocked', 'zoho_invalid_request'];
 
-const declinedOnce = new Set<string>();
+/** What the provocations make fail for good. */
+export function isProvoked({ error }: { error: { code: string } }): boolean {
+  return PROVOKED_CODES.includes(error.code);
+}
 
-/** Slow enough that what is held has to be kept alive; many attempts, as an entry may see more deaths than one. */
-export const crashWorld: WorldOptions = {
-  workers: 3,
-  env: { VISIBILITY_TIMEOUT_MS: '600', RETRY_BASE_MS: '50', MAX_ATTEMPTS: '100', SHUTDOWN_GRACE_MS: '100' },
-  gemini: {
-    latencyMs: 250,
-    answer(request) {
-      const asked = JSON.stringify(request.turns);
-      if (asked.includes(BLOCKED)) return { promptFeedback: { blockReason: 'SAFETY' } };
-      if (!asked.includes(DECLINED) || declinedOnce.has(asked)) return defaultAnswer(request);
-      declinedOnce.add(asked);
-      return { candidates: [{ finishReason: 'RECITATION' }] };
-    },
-  },
-  zoho: { latencyMs: 40 },
+export type DriveOptions = {
+  /** Points that are armed at once, in the short form. In the long one it is one at a time, and a check after each. */
+  atOnce: number;
 };
 
-/** A booking that the model declines once and one that it never takes, beside the usual ones. */
-export type CrashStories = Record<'plain' | 'declined' | 'blocked', Stories>;
-
-export function makeCrashStories(world: World, name: string): CrashStories {
-  const random = world.random.fork(name);
-  const wish = (text: string) => (delivery: Omit<Delivery, 'body'>, body: Record<string, unknown>) => {
-    if (delivery.source !== 'calendly') return;
-    const payload = body.payload as { questions_and_answers: unknown[] };
-    payload.questions_and_answers.push({ question: 'Anything else?', answer: text, position: 1 });
-  };
-  return {
-    plain: makeStories(random),
-    declined: makeStories(random.fork('declined'), { alter: wish(DECLINED), leads: 5 }),
-    blocked: makeStories(random.fork('blocked'), { alter: wish(BLOCKED), leads: 5 }),
-  };
+/** Kills a process at each point of these stages. */
+export async function crashAtAll(world: World, stages: readonly StageName[], { atOnce }: DriveOptions): Promise<void> {
+  await strikeAtAll(world, stages, { atOnce, strike: (point) => crashAt(world, point) });
 }
 
-/** A booking, a meeting, the push of a meeting again, and something else. */
-export function mixOf({ plain }: CrashStories): Delivery[] {
-  return [...plain.next('booked'), ...plain.next('meeting'), ...plain.next('revision'), ...plain.next()];
+/** Loses the answer to what is sent at each point of these stages, the process living on; in the short form nobody dies. */
+export async function loseAnswersAtAll(world: World, stages: readonly StageName[]): Promise<void> {
+  await strikeAtAll(world, stages, {
+    atOnce: Number.POSITIVE_INFINITY,
+    strike: (point) => cutAt(world, point),
+    isWanted: ({ by }) => isLong || !by.some((one) => one === 'death' || one === 'shutdown'),
+  });
 }
 
-/** `left` says which points are still to be reached. In the long form one point at a time. Returns those that were hit. */
-export async function crashAtAll(
+type Strike = { atOnce: number; strike: (point: Point) => Crash; isWanted?: (point: Point) => boolean };
+
+async function strikeAtAll(
   world: World,
   stages: readonly StageName[],
-  drive: (round: number, left: readonly string[]) => Promise<void>,
-): Promise<string[]> {
-  const points = stages.flatMap((stage) => CRASH_POINTS[stage].map((point) => ({ stage, point })));
-  const waves = isLong ? points.map((one) => [one]) : [points];
+  { atOnce, strike, isWanted = () => true }: Strike,
+): Promise<void> {
+  const points = stages.flatMap((stage) =>
+    CRASH_POINTS[stage].filter((point) => (isLong || !point.isRare) && isWanted(point)),
+  );
+  const stories = makeCrashStories(world, stages.join(' '));
   const calm = hurryMinutes(world);
   try {
-    for (const wave of waves)
-      await crashAtWave(
-        world,
-        wave.map(({ point }) => point),
-        drive,
-      );
+    const groups = isLong ? points.map((point) => [point]) : [world.random.shuffle(points)];
+    for (const group of groups) {
+      await strikeAt(world, group, stories, { atOnce, strike });
+      await check(world, { mayFail: isProvoked });
+    }
   } finally {
     calm();
   }
-  return points.map(({ stage, point }) => `${stage}: ${point.point}`);
+  console.log(`${points.length} points, each hit:\n${points.map(({ point }) => `  ${point}`).join('\n')}`);
 }
 
-async function crashAtWave(
+/** Where one is hit the next is armed. */
+async function strikeAt(
   world: World,
-  points: readonly Parameters<typeof crashAt>[1][],
-  drive: (round: number, left: readonly string[]) => Promise<void>,
+  points: readonly Point[],
+  stories: CrashStories,
+  { atOnce, strike }: Strike,
 ): Promise<void> {
-  const crashes = points.map((point) => crashAt(world, point));
-  const leftOf = () => crashes.filter((crash) => !crash.wasHit()).map(({ point }) => point);
-  const startedAt = Date.now();
-  for (let round = 0; leftOf().length > 0; round += 1) {
-    if (Date.now() - startedAt > ALL_HIT_MS) throw new Error(`never reached: ${leftOf().join('; ')}`);
-    await drive(round, leftOf());
-    await sleep(Math.min(PAUSE_MS_MAX, 100 * (round + 1)));
+  const waiting = [...points];
+  const armed = new Map<Point, Crash>();
+  const hits: Promise<unknown>[] = [];
+  let hitAt = Date.now();
+  const armNext = () => {
+    const point = waiting.shift();
+    if (point === undefined) return;
+    const crash = strike(point);
+    armed.set(point, crash);
+    hits.push(
+      crash.hit.then(() => {
+        hitAt = Date.now();
+        armed.delete(point);
+        armNext();
+      }),
+    );
+  };
+  for (let n = 0; n < Math.min(atOnce, points.length); n += 1) armNext();
+
+  const provokedAt = new Map<Provocation, number>();
+  const underWay = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  const provoke = (provocation: Provocation) => {
+    if (Date.now() - (provokedAt.get(provocation) ?? 0) < PROVOKED_EVERY_MS) return;
+    provokedAt.set(provocation, Date.now());
+    const provoked = PROVOKE[provocation](world, stories)
+      .catch((error) => void failures.push(error))
+      .finally(() => underWay.delete(provoked));
+    underWay.add(provoked);
+  };
+  try {
+    while (armed.size > 0) {
+      const names = [...armed.keys()].map(({ point }) => point);
+      if (Date.now() - hitAt > NONE_HIT_MS) throw new Error(`never reached: ${names.join('; ')}`);
+      for (const provocation of new Set([...armed.keys()].flatMap(({ by }) => by))) provoke(provocation);
+      if ((await countOpen(world)) < OPEN_MAX) await run(world, mixOf(stories), { concurrency: 4 });
+      await sleep(PAUSE_MS);
+      if (failures.length > 0) throw failures[0];
+    }
+  } finally {
+    for (const crash of armed.values()) crash.disarm();
+    await Promise.all(underWay);
   }
-  await Promise.all(crashes.map(({ hit }) => hit));
-  await check(world, { mayFail: ({ error }) => error.code === 'model_blocked' });
+  await Promise.all(hits);
+}
+
+/** Webhooks that have not come to their end. */
+async function countOpen({ client, keys }: World): Promise<number> {
+  const lengthOf = async (stream: StreamName) => client.xlen(keys.stream(stream));
+  const [bookings, meetings, synced, failed] = await Promise.all(
+    (['events:calendly', 'events:readai', 'events:synced', 'events:failed'] as const).map(lengthOf),
+  );
+  return bookings! + meetings! - synced! - failed!;
+}
+
+/** Every script, and whatever else goes over a wire, is a point, or it is said why it is none. */
+export function assertAllCovered({ wire }: World): void {
+  const points = Object.values(CRASH_POINTS).flat();
+  const isPoint = (seen: string) =>
+    points.some(({ name }) => (name instanceof RegExp ? name.test(seen) : name === seen)) || seen in NO_POINTS;
+  const missing = [...new Set([...SCRIPT_NAMES, ...wire.names])].filter((name) => !isPoint(name)).sort();
+  assert.equal(missing, [], 'no point at which anybody dies');
 }

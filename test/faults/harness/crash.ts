@@ -13,7 +13,7 @@ export type CrashPoint = Matcher & {
 
 export type Crash = {
   point: string;
-  /** Resolves with who was killed, once it is gone. */
+  /** Resolves with who was hit: once it is gone, where it was killed. */
   hit: Promise<Part>;
   wasHit: () => boolean;
   disarm: () => void;
@@ -23,7 +23,26 @@ export type Crash = {
  * SIGKILLs the process whose command or call fits, the first time (or the `nth`): `before`, it goes no further; `after`, it
  * was executed and the answer is not passed on.
  */
-export function crashAt(world: World, { point, ...matcher }: CrashPoint, { nth = 1 } = {}): Crash {
+export function crashAt(world: World, point: CrashPoint, options: { nth?: number } = {}): Crash {
+  return strikeAt(world, point, options, (part) => part.kill({ note: point.point }));
+}
+
+/** The same, but the process lives on: it only loses its connection there, and with it the command or the answer. */
+export function cutAt(world: World, point: CrashPoint, options: { nth?: number } = {}): Crash {
+  return strikeAt(world, point, options, async ({ name }) => {
+    const fault = world.faultLog.add(`${point.when === 'before' ? 'command' : 'answer'} lost`, name, {
+      note: point.point,
+    });
+    fault.healedAt = fault.at;
+  });
+}
+
+function strikeAt(
+  world: World,
+  { point, ...matcher }: CrashPoint,
+  { nth = 1 }: { nth?: number },
+  strike: (part: Part) => Promise<unknown>,
+): Crash {
   let left = nth;
   let wasHit = false;
   let tell: (part: Part) => void;
@@ -36,7 +55,7 @@ export function crashAt(world: World, { point, ...matcher }: CrashPoint, { nth =
     disarm();
     wasHit = true;
     const part = world.part(owner);
-    void part.kill({ note: point }).then(() => tell(part));
+    void strike(part).then(() => tell(part));
     return 'cut';
   });
   return { point, hit, wasHit: () => wasHit, disarm };

@@ -2,7 +2,7 @@
 import { makeCommandReader, makeReplyReader } from './resp.js';
 import { describeCommand, type Passage } from './wire.js';
 
-type Described = Pick<Passage, 'name' | 'keys' | 'argv' | 'group' | 'reply'>;
+type Described = Pick<Passage, 'name' | 'keys' | 'argv' | 'group' | 'body' | 'reply'>;
 
 export type Unit = {
   bytes: Buffer;
@@ -45,24 +45,50 @@ export function makeRedisReader(): Reader {
 
 const NOSCRIPT = Buffer.from('-NOSCRIPT');
 const REQUEST_LINE = /^([A-Z]+) (\S+) HTTP\/1\.1\r\n/;
+const LENGTH_LINE = /\r\ncontent-length: (\d+)\r\n/i;
+const UNBOUNDED_LINE = /\r\ntransfer-encoding:/i;
+const END_OF_HEAD = '\r\n\r\n';
 
-/** One request at a time on a connection, as HTTP/1.1 clients without pipelining do it. */
+/** One request at a time on a connection, as HTTP/1.1 clients without pipelining do it; each goes on once it is whole. */
 export function makeHttpReader(): Reader {
   let current: Described | undefined;
-  let isAnswered = true;
+  let begun: Buffer[] = [];
+  let size = 0;
+  /** Of the request, once that is known. */
+  let wanted = 0;
+  let isUnbounded = false;
+
+  function takeWhole(): Buffer {
+    const bytes = Buffer.concat(begun);
+    [begun, size, wanted] = [[], 0, 0];
+    return bytes;
+  }
+
   return {
     fromClient(chunk) {
-      const line = isAnswered ? REQUEST_LINE.exec(chunk.toString('latin1', 0, 4_096)) : null;
-      if (line === null) return [{ bytes: chunk, arrivedAt: Date.now() }];
-      isAnswered = false;
-      const path = line[2]!.split('?', 1)[0]!;
-      const passage = { name: `${line[1]} ${path}`, keys: [], argv: [], group: undefined };
-      return [{ bytes: chunk, arrivedAt: Date.now(), passage }];
+      if (isUnbounded) return [{ bytes: chunk, arrivedAt: Date.now() }];
+      begun.push(chunk);
+      size += chunk.length;
+      if (size < wanted) return [];
+      const bytes = takeWhole();
+      const headEnd = bytes.indexOf(END_OF_HEAD);
+      const bodyAt = headEnd + END_OF_HEAD.length;
+      const head = bytes.toString('latin1', 0, bodyAt);
+      isUnbounded = UNBOUNDED_LINE.test(head);
+      const whole = headEnd < 0 ? bytes.length + 1 : bodyAt + Number(LENGTH_LINE.exec(head)?.[1] ?? 0);
+      if (bytes.length < whole) {
+        [begun, size, wanted] = [[bytes], bytes.length, whole];
+        return [];
+      }
+      const [, method, path = ''] = REQUEST_LINE.exec(head) ?? [];
+      const name = `${method} ${path.split('?', 1)[0]}`;
+      const passage = { name, keys: [], argv: [], group: undefined, body: bytes.toString('utf8', bodyAt) };
+      return [{ bytes, arrivedAt: Date.now(), passage }];
     },
     fromServer(chunk) {
       const passage = current;
       current = undefined;
-      isAnswered = true;
+      isUnbounded = false;
       const isReply = passage !== undefined;
       return [{ bytes: chunk, arrivedAt: Date.now(), isReply, ...(isReply ? { passage } : {}) }];
     },

@@ -1,0 +1,167 @@
+/** What leads to the points that usual traffic does not reach. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultAnswer } from '../../standins/gemini-answers.js';
+import { slackFaults } from '../../standins/slack.js';
+import { run } from '../harness/load.js';
+import { destroyGroups } from '../harness/redis-faults.js';
+import { type Delivery, makeStories, type Stories } from '../harness/stories.js';
+import type { World, WorldOptions } from '../harness/world.js';
+
+export type Provocation =
+  /** The model has an answer the second time. */
+  | 'declined booking'
+  | 'declined meeting'
+  /** The model will not answer: it fails for good. */
+  | 'blocked booking'
+  | 'blocked meeting'
+  /** Several events of one lead at once: all but one must wait for its lease. */
+  | 'one lead'
+  /** The CRM refuses a call for good. */
+  | 'refused'
+  | 'slow'
+  | 'outage'
+  | 'expired token'
+  /** Slack wants its messages later. */
+  | 'busy channel'
+  /** Slack took a message in and did not say so. */
+  | 'lost message'
+  /** A worker that holds something is killed. */
+  | 'death'
+  /** A worker is ended in good order and started again. */
+  | 'shutdown'
+  | 'reconnect'
+  /** Entries are handed out, and nobody hears of it. */
+  | 'lost reply'
+  | 'groups gone';
+
+const BLOCKED = 'Please block this one';
+const DECLINED = 'Please decline this one once';
+const SLOW_MS = 700;
+const OUTAGE_MS = 600;
+
+const declinedOnce = new Set<string>();
+
+/** Short claims, so that they must be kept; many attempts, as an entry may see more deaths than one. */
+export const crashWorld: WorldOptions = {
+  workers: 3,
+  env: { VISIBILITY_TIMEOUT_MS: '600', RETRY_BASE_MS: '50', MAX_ATTEMPTS: '100', SHUTDOWN_GRACE_MS: '100' },
+  gemini: {
+    latencyMs: 30,
+    answer(request) {
+      const asked = JSON.stringify(request.turns);
+      if (asked.includes(BLOCKED)) return { promptFeedback: { blockReason: 'SAFETY' } };
+      if (!asked.includes(DECLINED) || declinedOnce.has(asked)) return defaultAnswer(request);
+      declinedOnce.add(asked);
+      return { candidates: [{ finishReason: 'RECITATION' }] };
+    },
+  },
+  zoho: { latencyMs: 10 },
+};
+
+/** Bookings and meetings that the model declines once, and such that it never takes, beside the usual ones. */
+export type CrashStories = Record<'plain' | 'declined' | 'blocked' | 'crowd', Stories>;
+
+export function makeCrashStories(world: World, name: string): CrashStories {
+  const random = world.random.fork(name);
+  return {
+    plain: makeStories(random),
+    declined: makeStories(random.fork('declined'), { alter: says(DECLINED), leads: 5 }),
+    blocked: makeStories(random.fork('blocked'), { alter: says(BLOCKED), leads: 5 }),
+    crowd: makeStories(random.fork('crowd'), { leads: 1 }),
+  };
+}
+
+function says(text: string) {
+  return ({ source }: Omit<Delivery, 'body'>, body: Record<string, unknown>): void => {
+    if (source === 'calendly') {
+      const { questions_and_answers: answers } = body.payload as { questions_and_answers: unknown[] };
+      answers.push({ question: 'Anything else?', answer: text, position: 1 });
+    } else {
+      const { speaker_blocks: blocks } = body.transcript as { speaker_blocks: { words: string }[] };
+      body.transcript = {
+        ...(body.transcript as object),
+        speaker_blocks: blocks.map((block) => ({ ...block, words: text })),
+      };
+    }
+  };
+}
+
+/** A booking, a meeting, the push of a meeting again, and something else. */
+export function mixOf({ plain }: CrashStories): Delivery[] {
+  return [...plain.next('booked'), ...plain.next('meeting'), ...plain.next('revision'), ...plain.next()];
+}
+
+/** Each once in a while: what is worked off slower than it comes only piles up. */
+export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) => Promise<void>> = {
+  'declined booking': (world, { declined }) => run(world, declined.next('booked')),
+  'declined meeting': (world, { declined }) => run(world, declined.next('meeting')),
+  'blocked booking': (world, { blocked }) => run(world, blocked.next('booked')),
+  'blocked meeting': (world, { blocked }) => run(world, blocked.next('meeting')),
+  'one lead': (world, { crowd }) => run(world, crowd.take(6)),
+
+  async refused({ zoho }) {
+    zoho.faults.next({ status: 400, body: { code: 'INVALID_REQUEST', message: 'no', status: 'error' } }, UPSERT);
+  },
+
+  async slow({ gemini, zoho, slack }) {
+    const ends = [gemini, zoho, slack].map(({ faults }) => faults.on({ path: SLOW_CALLS }, { latencyMs: SLOW_MS }));
+    await sleep(SLOW_MS);
+    for (const end of ends) end();
+  },
+
+  async outage({ zoho }) {
+    const heal = zoho.faults.on({ path: '/crm/*' }, { status: 503 });
+    await sleep(OUTAGE_MS);
+    heal();
+    await sleep(OUTAGE_MS);
+  },
+
+  async 'expired token'({ zoho }) {
+    zoho.tokens.expireAll();
+  },
+
+  async 'busy channel'({ slack }) {
+    slack.faults.next(slackFaults.rateLimited(1));
+  },
+
+  async 'lost message'({ slack }) {
+    slack.faults.next({ doneButAnswerLost: true }, { path: /chat\.postMessage$/ });
+  },
+
+  async death(world) {
+    for (const part of world.random.shuffle(world.workers().filter((one) => one.isReady()))) {
+      if ((await world.findHeld(part.pid)).length > 0)
+        return void (await part.kill({ note: 'so that another takes over' }));
+    }
+  },
+
+  async shutdown(world) {
+    const ready = world.workers().filter((part) => part.isReady());
+    if (ready.length === 0) return;
+    const part = world.random.pick(ready);
+    await part.terminate();
+    await part.start();
+  },
+
+  async reconnect(world) {
+    for (const proxy of world.links.select({ link: 'redis', owner: /^w/ })) proxy.reset();
+  },
+
+  async 'lost reply'({ links }) {
+    let left = 1;
+    const end = links.onCommand({ name: 'take', when: 'after' }, ({ reply }) => {
+      if (left === 0 || !/^\*[1-9]/.test(reply!.toString('latin1', 0, 10))) return undefined;
+      left -= 1;
+      return 'cut';
+    });
+    await sleep(SLOW_MS);
+    end();
+  },
+
+  async 'groups gone'(world) {
+    await destroyGroups(world);
+  },
+};
+
+const UPSERT = { path: '/crm/v8/Leads/upsert' };
+const SLOW_CALLS = /generateContent$|upsert$|postMessage$/;
