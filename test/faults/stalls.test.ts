@@ -2,19 +2,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
+import { untilReaped } from './harness/check-rest.js';
 import { check } from './harness/checker.js';
 import type { Matcher } from './harness/links.js';
 import { run, send } from './harness/load.js';
 import type { Part } from './harness/parts.js';
-import { setStage, sized } from './harness/scenario.js';
+import { parseReply } from './harness/resp.js';
+import { isLong, setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
 import { makeStories } from './harness/stories.js';
+import type { Passage } from './harness/wire.js';
 import type { World } from './harness/world.js';
 
 const test = suite('workers that stand still');
 
 const CLAIM_MS = 1_200;
 const BURN_MS = 2 * CLAIM_MS;
+/** What a process has sent before it was stopped arrives within this time. */
+const UNDER_WAY_MS = 200;
 /** So long that a busy machine keeps up with the heartbeat: here no claim may be lost. */
 const PATIENT_CLAIM_MS = 3_000;
 
@@ -27,8 +32,22 @@ const stage = setStage(test, import.meta.url, {
   zoho: { latencyMs: 20 },
 });
 
+type Moment = Matcher & {
+  moment: string;
+  /** The message goes on only when the claim is long lost. */
+  isHeldUp?: boolean;
+  /** Nothing is left of it that another could take over. */
+  isSettled?: boolean;
+};
+
+/** What is about to be settled is settled by another meanwhile: then it comes too late, and must change nothing. */
+const LATE: Moment[] = [
+  { moment: 'about to settle a summary', name: 'settle', group: 'summarize', when: 'before', isHeldUp: true },
+  { moment: 'about to settle in the CRM', name: 'settle', group: 'crm-sync', when: 'before', isHeldUp: true },
+];
+
 /** Just before the worker learns that it may go on with an effect, or that one is done. */
-const MOMENTS: (Matcher & { moment: string })[] = [
+const MOMENTS: Moment[] = [
   { moment: 'while the model is asked', name: /generateContent$/, when: 'after' },
   {
     moment: 'holding the leases of leads',
@@ -45,39 +64,50 @@ const MOMENTS: (Matcher & { moment: string })[] = [
     where: ({ argv }) => argv.join(' ').includes('[null,'),
   },
   { moment: 'while notes are created', name: 'POST /crm/v8/Notes', when: 'after' },
-  { moment: 'about to settle a summary', name: 'settle', group: 'summarize', when: 'before' },
-  { moment: 'settled, and not told so', name: 'settle', group: 'crm-sync', when: 'after' },
+  { moment: 'settled, and not told so', name: 'settle', group: 'crm-sync', when: 'after', isSettled: true },
 ];
 
 stage.scenario(
   'frozen for three times the claim time in the midst of an effect: who wakes late changes nothing',
   async (world) => {
     const stories = makeStories(world.random.fork('frozen'), { mix: { meeting: 60 } });
-    const moments = world.random.shuffle(MOMENTS).slice(0, sized(4, MOMENTS.length));
-    while (moments.length > 0)
-      await Promise.all([freezeAt(world, moments.pop()!), freezeAt(world, moments.pop()!), feed()]);
-    await check(world);
-
-    async function feed(): Promise<void> {
-      await run(world, stories.take(30), { ratePerS: 15 });
+    const others = world.random.shuffle(MOMENTS);
+    const pairs = [
+      [LATE[0]!, others.pop()!],
+      [LATE[1]!, others.pop()!],
+    ];
+    if (isLong) while (others.length > 0) pairs.push(others.splice(0, 2) as [Moment, Moment]);
+    for (const pair of pairs) {
+      const frozen = new Set<string>();
+      await Promise.all([
+        ...pair.map((moment) => freezeAt(world, moment, frozen)),
+        run(world, stories.take(30), { ratePerS: 15 }),
+      ]);
     }
+    await check(world);
   },
 );
 
 stage.scenario('an event loop that stands still for twice the claim time: no effect comes twice', async (world) => {
-  world.gemini.faults.on({ path: /generateContent$/, times: 40 }, { latencyMs: 400 });
+  const heal = world.gemini.faults.on({ path: /generateContent$/ }, { latencyMs: 400 });
   const stories = makeStories(world.random.fork('burning'));
-  const load = run(world, stories.take(sized(60, 600)), { ratePerS: 20 });
-  for (let n = 0; n < sized(2, 10); n += 1) {
+  const load = run(world, stories.take(sized(80, 600)), { ratePerS: 15 });
+  for (let n = 0; n < sized(2, 10); n += 1) await blockAtWork(world);
+  heal();
+  await load;
+  await check(world);
+});
+
+stage.longScenario('who has died is struck off once its work is done', async (world) => {
+  const stories = makeStories(world.random.fork('reaped'));
+  const load = run(world, stories.take(100), { ratePerS: 20 });
+  for (const part of world.workers()) {
     await sleep(500);
-    const victim = world.random.pick(world.workers());
-    await victim.untilReady();
-    world.faultLog.add('event loop blocked', `${victim.name} for ${BURN_MS} ms`);
-    process.kill(victim.pid, 'SIGUSR2');
-    await sleep(BURN_MS);
+    await part.kill();
   }
   await load;
   await check(world);
+  await untilReaped(world);
 });
 
 test.run();
@@ -104,12 +134,12 @@ quiet.scenario(
     await send(world, slow);
     await waitFor('the model to be asked', () => countCalls(world, slow.key) > 0);
     await run(world, stories.take(sized(60, 500)), { concurrency: 16 });
-    await check(world, { timeoutMs: 90_000 });
+    await check(world, { stuckMs: 90_000 });
     assert.is(countCalls(world, slow.key), 1, 'the model was asked again');
     const { entries } = await readSnapshot(world);
     const booked = entries.filter(({ type }) => type === 'calendly.invitee.created').length;
     assert.is(world.gemini.calls.length - 1, booked, 'the model was asked twice about a booking');
-    assert.equal(world.workers().flatMap(takeovers), []);
+    assert.equal(world.wire.takeovers, []);
   },
 );
 
@@ -119,22 +149,73 @@ function countCalls({ gemini }: World, key: string): number {
   return gemini.calls.filter(({ body }) => JSON.stringify(body).includes(key.split(':').at(-1)!)).length;
 }
 
-function takeovers(part: Part): string[] {
-  return part.lines().filter((line) => line.includes('took over'));
+/**
+ * Freezes whoever comes to this moment first, wakes it when its claims are long gone. By then another has what it held, and what
+ * it sends too late is refused.
+ */
+async function freezeAt(world: World, { moment, isHeldUp, isSettled, ...matcher }: Moment, frozen: Set<string>) {
+  const { wire, faultLog, links } = world;
+  const late = new AbortController();
+  const { part, entries } = await new Promise<{ part: Part; entries: number }>((resolve) => {
+    const isFree = ({ owner }: Passage) => !frozen.has(owner);
+    const where = (passage: Passage) => isFree(passage) && (matcher.where?.(passage) ?? true);
+    const end = links.onCommand({ ...matcher, where }, ({ owner, argv }) => {
+      end();
+      frozen.add(owner);
+      const victim = world.part(owner);
+      victim.freeze();
+      resolve({ part: victim, entries: Number(argv[2]) });
+      return isHeldUp ? untilAborted(late.signal) : undefined;
+    });
+  });
+  const fault = faultLog.add('SIGSTOP worker', `${part.name} ${moment}`);
+  await sleep(UNDER_WAY_MS);
+  fault.affected = await world.findHeld(part.pid);
+  await sleep(3 * CLAIM_MS);
+  if (!isSettled) assert.ok(fault.affected.length > 0, `${part.name} held nothing ${moment}`);
+  const isTaken = ({ eventId }: { eventId: string }) =>
+    wire.takeovers.some((takeover) => takeover.at >= fault.at && takeover.eventId === eventId);
+  await waitFor(`another to have what ${part.name} held ${moment}`, () => fault.affected.every(isTaken));
+  if (isHeldUp) {
+    const answer = answerOf(world, matcher.name as string, part);
+    late.abort();
+    const settled = (await answer) as number[];
+    assert.is(settled.length, entries);
+    assert.not.ok(settled.includes(1), `what ${part.name} settled too late was taken: ${settled.join(' ')}`);
+  }
+  part.thaw();
 }
 
-/** Freezes whoever comes to this moment first, wakes it when its claims are long gone, and waits until it is at work again. */
-async function freezeAt(world: World, { moment, ...matcher }: Matcher & { moment: string }): Promise<void> {
-  const victim = await new Promise<Part>((resolve) => {
-    const end = world.links.onCommand(matcher, ({ owner }) => {
+/** The next answer that Redis has for it. */
+function answerOf({ links }: World, name: string, { name: owner }: Part): Promise<unknown> {
+  return new Promise((resolve) => {
+    const end = links.onCommand({ name, owner, when: 'after' }, ({ reply }) => {
       end();
-      const part = world.part(owner);
-      part.freeze();
-      resolve(part);
+      resolve(parseReply(reply!));
       return undefined;
     });
   });
-  world.faultLog.add('SIGSTOP worker', `${victim.name} ${moment}`);
-  await sleep(3 * CLAIM_MS);
-  victim.thaw();
+}
+
+function untilAborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
+}
+
+/** Blocks the event loop of one that is at work, and waits until another has what it holds. */
+async function blockAtWork(world: World): Promise<void> {
+  const { wire, faultLog } = world;
+  const { victim, affected } = await waitFor('a worker to stand still with something in its hands', async () => {
+    const part = world.random.pick(world.workers());
+    if ((await world.findHeld(part.pid)).length === 0) return undefined;
+    process.kill(part.pid, 'SIGUSR2');
+    await sleep(BURN_MS / 10);
+    const held = await world.findHeld(part.pid);
+    if (held.length === 0) await sleep(BURN_MS);
+    return held.length === 0 ? undefined : { victim: part, affected: held };
+  });
+  const fault = faultLog.add('event loop blocked', `${victim.name} for ${BURN_MS} ms`, { affected });
+  await sleep(BURN_MS);
+  await waitFor('another to take over what it held', () =>
+    wire.takeovers.some(({ at, eventId }) => at >= fault.at && affected.some((entry) => entry.eventId === eventId)),
+  );
 }
