@@ -46,6 +46,7 @@ function headOf({ reply }: Passage): string {
   return reply?.toString('latin1', 0, 200) ?? '';
 }
 
+const ENTRY_ID = /^\d+-\d+$/;
 const GAVE_ENTRIES = /^\*[1-9]/;
 const GAVE_DUE_ENTRIES = /^\*3\r\n:\d+\r\n:-?\d+\r\n\*[1-9]/;
 const TOOK_OVER_ENTRIES = /^\*3\r\n\$\d+\r\n[\d-]+\r\n\*[1-9]/;
@@ -60,7 +61,7 @@ function lifecycle(group: GroupName, { isRare }: { isRare: boolean }): Point[] {
     after('new entries were handed out', { name: 'take', group, where: (of) => GAVE_ENTRIES.test(headOf(of)) }),
     ...around(
       'what is held is kept alive',
-      { name: 'keep', group, where: ({ argv }) => Number(argv[4]) > 0 },
+      { name: 'keep', group, where: ({ argv }) => argv.some((arg) => ENTRY_ID.test(arg)) },
       { isRare, by: ['slow', ...failing] },
     ),
     ...around('a failed attempt is parked', settles(group, 'park'), declined),
