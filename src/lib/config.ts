@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { DATA_CENTRES, type DataCentre } from './providers/zoho/data-centres.js';
-import { namesDbWell } from './redis-url.js';
+import { isReadable, namesDbWell } from './redis-url.js';
 
 /** Where `./scripts/dev` says which Redis it runs; relative to the project's root, git-ignored. */
 export const EMBEDDED_REDIS_FILE = '.gvi/dev.json';
@@ -69,6 +69,8 @@ const base64Keys = commaList
 
 const domains = commaList.transform((list) => list.map((domain) => domain.toLowerCase().replace(/^@/, ''))).default([]);
 
+const REDIS_FORM =
+  'should be a URL such as redis://user:password@host:6379 or redis-sentinel://host:26379,host:26379/name, with user and password percent-encoded (%23 for #, %2F for /, %40 for @)';
 const REDIS_SCHEMES = /^(redis|rediss|redis-sentinel|redis-cluster):\/\//;
 
 const fieldTarget = z.object({ field: z.string().min(1), owner: z.enum(['service', 'person']).default('person') });
@@ -81,12 +83,21 @@ const schema = z.object({
   BASE_URL: httpUrl.optional(),
   REDIS_URL: z
     .string()
-    .regex(REDIS_SCHEMES, 'should be a redis://, rediss://, redis-sentinel:// or redis-cluster:// URL')
+    .regex(REDIS_SCHEMES, {
+      error: 'should be a redis://, rediss://, redis-sentinel:// or redis-cluster:// URL',
+      abort: true,
+    })
+    .refine(isReadable, {
+      error: REDIS_FORM,
+      abort: true,
+    })
     .refine(namesDbWell, 'should be a URL with a database by its number, or none; a cluster has number 0 alone')
     .optional(),
   KEY_PREFIX: z.string().max(100, 'should have at most 100 characters').default(''),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  NODE_ENV: z.string().default('development'),
+  NODE_ENV: z
+    .enum(['development', 'production', 'test'], { error: 'should be development, production or test' })
+    .default('development'),
   DRY_RUN: flag().default(false),
   ALLOW_DEBUG_ENDPOINTS: flag().default(false),
   DASHBOARD_TOKEN: z.string().optional(),

@@ -43,6 +43,33 @@ export function parseNodeList(url: string): NodeList {
   };
 }
 
+/**
+ * False for what no client could connect to, or would read otherwise than it was meant: a password with a character that
+ * ends it, such as `#`, `/` or `?`, leaves a URL that is none, or that leads elsewhere.
+ */
+export function isReadable(url: string): boolean {
+  try {
+    return /^redis-(sentinel|cluster):/.test(url) ? isNodeList(url) : isSingleServer(url);
+  } catch {
+    // A part that cannot be decoded.
+    return false;
+  }
+}
+
+function isSingleServer(url: string): boolean {
+  const { username, password, hash } = new URL(url);
+  decodeURIComponent(username + password);
+  return hash === '';
+}
+
+function isNodeList(url: string): boolean {
+  const { hosts } = parseNodeList(url);
+  const given = FORM.exec(url)?.groups?.hosts?.split(',').length;
+  return (
+    hosts.length === given && hosts.every(({ host, port }) => /^[\w.:-]+$/.test(host) && port > 0 && port <= 65_535)
+  );
+}
+
 /** False where it names a database in a way that would be read as number 0, or as another one. */
 export function namesDbWell(url: string): boolean {
   const { path = '', query = '' } = PARTS.exec(url)?.groups ?? {};

@@ -27,7 +27,14 @@ const BAD: [variable: string, value: string][] = [
   ['REDIS_URL', 'rediss://h/?db=second'],
   ['REDIS_URL', 'redis-sentinel://h:26379,i:26379/mymaster/second'],
   ['REDIS_URL', 'redis-sentinel://h:26379/mymaster?tls=true&db=-1'],
+  ['REDIS_URL', 'redis-sentinel://user:pass@word@h:1/main'],
+  ['REDIS_URL', 'redis-sentinel://user:pass%zz@h:1/main'],
+  ['REDIS_URL', 'redis-sentinel://h:1,/main'],
+  ['REDIS_URL', 'redis-cluster://h:1,i:99999'],
+  ['REDIS_URL', 'redis-cluster://h#1,i:2'],
   ['LOG_LEVEL', 'chatty'],
+  ['NODE_ENV', 'Production'],
+  ['NODE_ENV', 'staging'],
   ['DRY_RUN', 'perhaps'],
   ['BODY_LIMIT_MB', '-1'],
   ['CALENDLY_TOLERANCE_S', '3.5'],
@@ -49,6 +56,35 @@ for (const [variable, value] of BAD) {
     assert.not(message.includes(value));
   });
 }
+
+for (const url of [
+  ...['redis://:p#w@host:99999/', 'redis://u:sec/ret@h', 'redis://u:sec?ret@h', 'redis://u:sec%zz@h', 'redis://h#1@h'],
+  ...['rediss://u:p@[::1', 'redis://h:99999', 'redis-sentinel://', 'redis-cluster://u:a/b@h'],
+]) {
+  test(`REDIS_URL=${url} is refused with the form that it should have`, () => {
+    const message = refusalOf({ REDIS_URL: url, KEY_PREFIX: '{gvi}:' });
+    assert.match(message, /^The settings cannot be used:\n {2}REDIS_URL: should be a URL such as redis:\/\/[^\n]+$/);
+    assert.match(message, 'percent-encoded (%23 for #');
+  });
+}
+
+test('a URL of each form is taken, with a password of any characters once they are encoded', () => {
+  const password = encodeURIComponent('p#w/?@:%ü');
+  for (const url of [
+    ...[`redis://:${password}@h:6380/2`, `rediss://u:${password}@h`, 'redis://[::1]:6379', 'redis://h?family=6'],
+    ...[`redis-sentinel://u:${password}@h:1,i,[::1]:3/main?sentinelPassword=${password}`, 'redis-cluster://h:1,i'],
+  ]) {
+    assert.is(parseConfig({ REDIS_URL: url, KEY_PREFIX: '{gvi}:' }).redisUrl, url);
+  }
+});
+
+test('NODE_ENV that is empty or not set means development', () => {
+  for (const env of [{}, { NODE_ENV: '' }, { NODE_ENV: 'development' }, { NODE_ENV: 'test' }]) {
+    assert.is(parseConfig({ ...GOOD, ...env }).isProduction, false);
+  }
+  assert.is(parseConfig({ ...GOOD, NODE_ENV: 'production' }).isProduction, true);
+  assert.match(refusalOf({ NODE_ENV: 'prod' }), /\n {2}NODE_ENV: should be development, production or test$/);
+});
 
 test('all that is wrong is told at once', () => {
   const message = refusalOf({ PORT: 'x', ZOHO_DC: 'y', DRY_RUN: 'z' });
