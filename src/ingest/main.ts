@@ -39,7 +39,10 @@ async function main(): Promise<void> {
   const queries = connectRedis({ url: config.redisUrl, role: 'queries' });
   const keys = makeKeys(config.keyPrefix);
   const metrics = makeIngestMetrics();
-  const watch = await watchRedis({ redis: queries, keys, config, log, waitMs: REDIS_WAIT_MS });
+  const watch = await watchRedis({
+    ...{ redis: queries, keys, config, log, waitMs: REDIS_WAIT_MS },
+    onRefused: () => process.exit(1),
+  });
   watch.addMetrics(metrics.registry);
   const updateMetrics = addPipelineMetrics(metrics.registry, () => readOverview({ redis: queries, keys }));
   const append = makeAppend({ ...config, redis });

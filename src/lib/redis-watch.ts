@@ -8,6 +8,7 @@ import type { RedisClient } from './redis.js';
 import { findDangers, inspectRedis, type RedisFinding } from './redis-checks.js';
 import { judgeRedisError } from './redis-errors.js';
 import { type RedisFacts, type RedisHealth, readFacts, readHealth } from './redis-facts.js';
+import { describeRefusal, type RedisRefusal, sayRefusal } from './redis-refusal.js';
 
 export type RedisWatch = {
   /** `gvi_redis_unsafe` and `gvi_redis_memory_used_ratio`. */
@@ -20,8 +21,10 @@ export type WatchOptions = {
   keys: Keys;
   config: Pick<Config, 'isProduction' | 'redisUrl' | 'keyPrefix' | 'calendly'>;
   log: Logger;
-  /** A process that can do something without Redis starts after this; what it then finds is logged. Otherwise it waits. */
+  /** A process that can do something without Redis starts after this. Otherwise it waits. */
   waitMs?: number;
+  /** This Redis came after the start, and is not to be worked on: the process is to end. */
+  onRefused?: () => void;
   everyMs?: number;
 };
 
@@ -31,7 +34,7 @@ const DANGERS = { eviction: 'it drops keys when memory is full', disk: 'it canno
 
 /** Throws `ConfigError` when this Redis is not to be worked on, or refuses us. */
 export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
-  const { redis, keys, log, waitMs, everyMs = EVERY_MS } = options;
+  const { redis, keys, log, waitMs, onRefused, everyMs = EVERY_MS } = options;
   const stopping = new AbortController();
   let health: RedisHealth | undefined;
   let dangers = '';
@@ -40,7 +43,12 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
 
   const looking = lookAtFirst().catch((error: unknown) => {
     if (isStarting) throw error;
-    log.error({ err: error }, 'could not look at redis');
+    if (error instanceof ConfigError) {
+      log.fatal(error.message);
+      onRefused?.();
+    } else {
+      log.error({ err: error }, 'could not look at redis');
+    }
   });
   await (waitMs === undefined ? looking : Promise.race([looking, sleep(waitMs, undefined, { ref: false })]));
   isStarting = false;
@@ -59,7 +67,7 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
     if (facts === undefined) return;
     const findings = inspectRedis(facts, { ...options.config, toleranceMs: options.config.calendly.toleranceS * 1000 });
     const refusals = findings.filter(({ isRefused }) => isRefused);
-    if (refusals.length > 0 && isStarting) throw new ConfigError(sayRefusal(refusals));
+    if (refusals.length > 0) throw new ConfigError(sayFindings(refusals));
     for (const finding of findings) report(finding);
     take(facts);
   }
@@ -71,6 +79,7 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
       if (told !== text) log.error(text);
       told = text;
     };
+    const lastRefusal = noteRefusals(redis);
     while (!stopping.signal.aborted) {
       try {
         const facts = await readFacts(redis, keys);
@@ -79,10 +88,10 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
       } catch (error) {
         const fault = judgeRedisError(error);
         if (fault === undefined || fault.kind === 'ours') throw error;
-        if (fault.kind === 'configuration') {
-          const refusal = `Redis refuses us (${fault.code}): ${ADVICE[fault.code] ?? 'REDIS_URL should be looked at'}`;
-          if (waitMs === undefined) throw new ConfigError(refusal);
-          tell(refusal);
+        const refusal = describeRefusal(error) ?? lastRefusal();
+        if (refusal !== undefined) {
+          if (waitMs === undefined || refusal.isOfDb) throw new ConfigError(sayRefusal(refusal));
+          tell(sayRefusal(refusal));
         }
       }
       await sleep(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {});
@@ -119,16 +128,19 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
   }
 }
 
-const ADVICE: Record<string, string> = {
-  NOAUTH: 'REDIS_URL should hold a user and a password',
-  WRONGPASS: 'REDIS_URL should hold the right user and password',
-  NOPERM: 'the user in REDIS_URL should have the rights that docs/redis.md lists',
-  MOVED: 'it is a node of a cluster, so REDIS_URL should begin with redis-cluster://',
-  CROSSSLOT: 'it is a cluster, so KEY_PREFIX should hold a hash tag such as {gvi}:',
-  NO_SUCH_DB: 'REDIS_URL should name a database that there is, or none',
-};
+/** Why Redis turns the connection away; of what it is sent a client without a queue says only that there is none. */
+function noteRefusals(redis: RedisClient): () => RedisRefusal | undefined {
+  let last: RedisRefusal | undefined;
+  redis.on('error', (error: unknown) => {
+    last = describeRefusal(error);
+  });
+  redis.on('ready', () => {
+    last = undefined;
+  });
+  return () => last;
+}
 
-function sayRefusal(refusals: readonly RedisFinding[]): string {
+function sayFindings(refusals: readonly RedisFinding[]): string {
   const lines = refusals.map(({ finding, fix }) => `  ${finding}; ${fix}`);
   return `This Redis cannot be used:\n${lines.join('\n')}`;
 }

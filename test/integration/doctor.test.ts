@@ -178,6 +178,19 @@ test('redis: away is said once as a problem, a forbidden CONFIG is said', async 
   has(found, 'redis warning: appendonly yes; appendfsync cannot be read, as CONFIG is forbidden here');
 });
 
+test('redis: what it refuses us for is told with what mends it', async () => {
+  const config = parseConfig(healthySettings());
+  const client = connectRedis({ url: `${server.url}/99`, role: 'tool' });
+  const [found] = (await examine({ config, redis: client, keys, calendlyApiUrl: calendlyApi.url })).filter(
+    ({ check }) => check === 'redis',
+  );
+  client.disconnect();
+  assert.equal(
+    [found?.finding, found?.fix],
+    ['Redis refuses us (NO_SUCH_DB)', 'REDIS_URL should name a database that there is, or none'],
+  );
+});
+
 test('redis: eviction and a slower fsync are told from the server itself', async () => {
   await redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
   await redis.config('SET', 'appendfsync', 'everysec');

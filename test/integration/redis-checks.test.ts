@@ -9,6 +9,7 @@ import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
 import { inspectRedis, type RedisSetting } from '../../src/lib/redis-checks.js';
 import { type RedisFacts, readFacts } from '../../src/lib/redis-facts.js';
 import { watchRedis } from '../../src/lib/redis-watch.js';
+import { readAddition, readRule, setUser } from '../helpers/documented-acl.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { makeServices, type ServiceProcess } from '../helpers/service-process.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -180,6 +181,43 @@ test('a worker waits until a replica is made a master, and refuses a login that 
   assert.is(await refused.exitCode(), 1);
   assert.match(refused.output(), 'Redis refuses us (WRONGPASS): REDIS_URL should hold the right user and password');
   assert.not.match(refused.output(), 'nobody');
+});
+
+test('where its database cannot be selected neither starts; with the right to it both work there', async () => {
+  await setUser(redis, readRule());
+  const as = (user: string, db: number) => ({
+    ...settings({ KEY_PREFIX: 'gvi:', NODE_ENV: 'production' }),
+    REDIS_URL: `${server.url.replace('//', `//${user}`)}/${db}`,
+  });
+  for (const [given, reason] of [
+    [as('', 99), 'Redis refuses us (NO_SUCH_DB): REDIS_URL should name a database that there is, or none'],
+    [as('gvi:the-password@', 1), 'Redis refuses us (NOPERM): the user in REDIS_URL should have +select'],
+  ] as const) {
+    const both = [services.start('ingest', given), services.start('worker', given, ['--group', 'enrich'])];
+    for (const process of both) {
+      assert.is(await process.exitCode(), 1);
+      assert.match(process.output(), reason);
+      assert.not.match(process.output(), /\n +at |the-password/);
+    }
+  }
+  assert.is(await redis.dbsize(), 0);
+  await setUser(redis, readRule(), ...readAddition('A database other than number 0'));
+  const worker = services.start('worker', as('gvi:the-password@', 1), ['--group', 'enrich']);
+  await line(worker, 'worker runs');
+  assert.is(await redis.dbsize(), 0);
+  assert.ok(Number(/db1:keys=(\d+)/.exec(await redis.info('keyspace'))?.[1]) > 0);
+});
+
+test('ingest that started without Redis ends when the one that comes is none to work on', async () => {
+  const evicting = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] });
+  evicting.kill('SIGKILL');
+  const ingest = services.start('ingest', settings({ NODE_ENV: 'production', REDIS_URL: evicting.url }));
+  await line(ingest, 'ingest listens');
+  await evicting.restart();
+  assert.is(await ingest.exitCode(), 1);
+  await evicting.stop();
+  const [fatal] = ingest.lines().filter(({ level }) => level === 60);
+  assert.match(fatal!.msg, 'This Redis cannot be used:\n  maxmemory-policy allkeys-lru');
 });
 
 test('while it runs it looks again: what turns dangerous is logged once and on the gauge, and nothing exits', async () => {

@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findFreePort } from '../../scripts/lib/redis-server.js';
 import { makeCertificate, type TestCertificate } from '../helpers/certificate.js';
+import { readDenied, readRule } from '../helpers/documented-acl.js';
 import { runGvi } from '../helpers/gvi.js';
 import { postCalendly, postReadai } from '../helpers/ingest-bench.js';
 import { type IngestProcess, startIngest } from '../helpers/ingest-process.js';
@@ -33,12 +34,6 @@ let settings: Record<string, string>;
 let admin: ReturnType<TestRedis['connect']>;
 
 const sent = (body: unknown) => Buffer.from(JSON.stringify(body));
-
-/** As it stands in the documentation, on one line. */
-function readRule(): string {
-  const [, rule] = /```acl\n(.*?)```/s.exec(readFileSync(join(ROOT, 'docs', 'redis.md'), 'utf8'))!;
-  return rule!.replaceAll(/\s+/g, ' ').trim();
-}
 
 test.before(async () => {
   dir = mkdtempSync(join(tmpdir(), 'gvi-tls-'));
@@ -106,7 +101,7 @@ test('ingest, a worker and every command do their work with no right but those',
   const dropped = await runGvi(['drop-group', 'events:calendly', 'left', '--yes'], settings);
   assert.is(dropped.code, 0, `${dropped.stdout}${dropped.stderr}`);
 
-  assert.equal(await readDenied(), ['config|get']);
+  assert.equal(await readDenied(admin, 'gvi'), ['config|get']);
   assert.not.match(worker.output() + ingest.output(), /NOPERM|"level":60/);
 });
 
@@ -153,12 +148,3 @@ test('whoever has not the certificate of the authority, or not the password, com
 });
 
 test.run();
-
-/** What was refused to the user, as Redis noted it. */
-async function readDenied(): Promise<string[]> {
-  const log = (await admin.call('ACL', 'LOG', '100')) as unknown[][];
-  const fields = log.map((flat) =>
-    Object.fromEntries(flat.flatMap((_, i) => (i % 2 === 0 ? [[flat[i], flat[i + 1]]] : []))),
-  );
-  return [...new Set(fields.filter(({ username }) => username === 'gvi').map(({ object }) => String(object)))];
-}

@@ -4,6 +4,7 @@ import { OutageError, RetryableError, TerminalError } from '../../../src/lib/err
 import type { Keys } from '../../../src/lib/keys.js';
 import { CalendlyError } from '../../../src/lib/providers/calendly/errors.js';
 import type { RedisClient } from '../../../src/lib/redis.js';
+import { describeRefusal } from '../../../src/lib/redis-refusal.js';
 
 export type Level = 'ok' | 'warning' | 'problem';
 
@@ -89,6 +90,8 @@ export function describeFailure(error: unknown): Found {
   if (error instanceof CalendlyError || error instanceof TerminalError || error instanceof RetryableError) {
     return problem(error.message, 'set right what the finding names, or try again later');
   }
+  const refusal = describeRefusal(error);
+  if (refusal !== undefined) return problem(`Redis refuses us (${refusal.code})`, refusal.advice);
   if (error instanceof Error && error.name === 'ReplyError') {
     const word = /^[A-Z]+/.exec(error.message)?.[0] ?? 'ERR';
     return problem(`Redis refused a command (${word})`, "give REDIS_URL's user the rights that the workers need");
