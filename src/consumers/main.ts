@@ -4,10 +4,11 @@ import type { Logger } from 'pino';
 import { makeAlertState } from '../lib/alert-state.js';
 import { parseWorkerArgs, UsageError } from '../lib/command-line.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
+import { endOnCrash } from '../lib/crash.js';
 import { countDryRuns, dryRunsCommand } from '../lib/dry-runs.js';
 import { type Keys, makeKeys } from '../lib/keys.js';
 import { makeLeadLedger } from '../lib/lead-ledger.js';
-import { makeLogger } from '../lib/logger.js';
+import { describeError, makeLogger } from '../lib/logger.js';
 import { makeProviderLimits, type ProviderLimits } from '../lib/provider-limits.js';
 import { makeGemini } from '../lib/providers/gemini/gemini.js';
 import { makeSlack } from '../lib/providers/slack/slack.js';
@@ -40,6 +41,7 @@ async function main(): Promise<void> {
     name: 'worker',
     readable: process.stdout.isTTY && !config.isProduction,
   });
+  endOnCrash((err) => log.fatal({ err }, 'ends by an error that nothing caught'));
   const redis = connectRedis({ url: config.redisUrl, role: 'worker', log });
   const keys = makeKeys(config.keyPrefix);
   const watch = await watchRedis({ redis, keys, config, log });
@@ -151,6 +153,6 @@ async function tellDryRuns(redis: RedisClient, keys: Keys, log: Logger): Promise
 
 main().catch((error: unknown) => {
   const isForPeople = error instanceof ConfigError || error instanceof UsageError;
-  process.stderr.write(`${isForPeople ? error.message : String((error as Error).stack ?? error)}\n`);
+  process.stderr.write(`${isForPeople ? error.message : describeError(error).stack}\n`);
   process.exit(error instanceof UsageError ? 2 : 1);
 });

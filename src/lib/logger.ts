@@ -27,8 +27,8 @@ export function makeLogger({ level, name, readable }: { level: string; name: str
  * Name, code, message and where it was thrown; never the fields that clients hang on their errors, as they hold requests
  * and bodies.
  */
-function describeError(error: unknown): Record<string, unknown> {
-  if (!(error instanceof Error)) return { message: 'not an error object' };
+export function describeError(error: unknown): { type?: string; message: string; code?: string; stack: string } {
+  if (!(error instanceof Error)) return { message: 'not an error object', stack: 'not an error object' };
   const { name, code, stack = '' } = error as Error & { code?: unknown };
   const message = describeMessage(error);
   const frames = stack.split('\n').filter((line) => /^ +at /.test(line));

@@ -15,6 +15,21 @@ export const SECRETS = {
   DASHBOARD_TOKEN: 'grace:planted-dashboard',
 };
 export const REDIS_PASSWORD = 'planted-redis';
+
+/** What clients hang on their errors, on one that nothing caught: thrown, or in a promise that nobody waits for. */
+const CRASH = `
+  const crash = () => Object.assign(new Error('ERR with args beginning with: planted-message'), {
+    command: { name: 'auth', args: ['gvi', 'planted-redis'] },
+    options: { headers: { authorization: 'planted-token' } },
+    body: 'Quillon Zarathrax',
+    cause: new Error('planted-cause'),
+  });
+  process.on('SIGUSR2', () => { throw crash(); });
+  process.on('SIGPIPE', () => void Promise.reject(crash()));
+  if (process.env.TEST_READABLE) Object.defineProperty(process.stdout, 'isTTY', { value: true });
+`;
+/** For a process that is to end so on SIGUSR2 (thrown) or SIGPIPE (rejected); readable with TEST_READABLE. */
+export const CRASHING = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(CRASH)}` };
 /** Zoho's access tokens are none of the settings. */
 export const SECRET = new RegExp(`planted[- ]|${READAI_KEY}|1000\\.[0-9a-f]{8}`);
 

@@ -3,17 +3,20 @@
  * comes out anywhere; of the person nothing stands in logs, figures and answers, and in an alert only what it is for.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findFreePort } from '../../scripts/lib/redis-server.js';
-import { runGvi } from '../helpers/gvi.js';
+import { runGvi, startGvi } from '../helpers/gvi.js';
 import { type AnswerBody, post, postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
 import { type IngestProcess, startIngest } from '../helpers/ingest-process.js';
 import { type Pipeline, startPipeline } from '../helpers/pipeline.js';
 import {
   ANYTHING_OF_PERSON,
   bookingOf,
+  CRASHING,
   PERSON,
   READAI_KEY,
   REDIS_PASSWORD,
@@ -26,6 +29,7 @@ import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { calendlySignature, readaiSignature } from '../helpers/webhooks.js';
 import { at, refusedRecord } from '../helpers/zoho-refusals.js';
+import { type CalendlyApiStandin, startCalendlyApi } from '../standins/calendly-api.js';
 import { type GeminiStandin, startGemini } from '../standins/gemini.js';
 import { quotaExceeded } from '../standins/gemini-wire.js';
 import { type SlackStandin, slackFaults, startSlack } from '../standins/slack.js';
@@ -41,6 +45,7 @@ let server: TestRedis;
 let crm: ZohoStandin;
 let model: GeminiStandin;
 let channel: SlackStandin;
+let calendlyApi: CalendlyApiStandin;
 let settings: Record<string, string>;
 const children = new Set<ChildProcess>();
 /** All that was written, answered or printed, with where. */
@@ -56,6 +61,7 @@ test.before(async () => {
   });
   model = await startGemini({ apiKey: SECRETS.GEMINI_API_KEY });
   channel = await startSlack({ token: SECRETS.SLACK_BOT_TOKEN });
+  calendlyApi = await startCalendlyApi({ token: SECRETS.CALENDLY_API_TOKEN });
   settings = {
     ...{ ...SECRETS, LOG_LEVEL: 'trace', ALLOW_DEBUG_ENDPOINTS: 'true', INTERNAL_DOMAINS: 'vendor.example' },
     REDIS_URL: `redis://gvi:${REDIS_PASSWORD}@127.0.0.1:${server.port}`,
@@ -66,7 +72,7 @@ test.before(async () => {
 });
 test.after(async () => {
   for (const child of children) child.kill('SIGKILL');
-  await Promise.all([server.stop(), crm.stop(), model.stop(), channel.stop()]);
+  await Promise.all([server.stop(), crm.stop(), model.stop(), channel.stop(), calendlyApi.stop()]);
 });
 
 /** A worker for all groups; resolves when it runs. What it writes is collected. */
@@ -214,11 +220,36 @@ async function lookAtAll(ingest: IngestProcess, run: { eventId: string; workerPo
   for (const path of ['/metrics', '/healthz', '/nothing']) {
     await answered(send(`http://127.0.0.1:${run.workerPort}${path}`));
   }
-  for (const args of [['doctor'], ['failed']]) {
-    const { stdout, stderr } = await runGvi(args, { ...settings, KEY_PREFIX: run.keyPrefix });
-    seen.push([`gvi ${args[0]}`, stdout + stderr]);
+  const tool = { ...settings, KEY_PREFIX: run.keyPrefix };
+  for (const args of [
+    ...[['status'], ['failed'], ['redrive', '--all', '--dry-run'], ['trim', '--dry-run'], ['calendly', 'nonsense']],
+    ...[
+      ['doctor', '--calendly-api-url', calendlyApi.url],
+      ['calendly', 'status', '--api-url', calendlyApi.url],
+    ],
+  ]) {
+    for (const json of [[], ['--json']]) {
+      const { stdout, stderr } = await runGvi([...args, ...json], tool);
+      seen.push([`gvi ${args[0]}`, stdout + stderr]);
+    }
+  }
+  assert.ok(calendlyApi.calls.length > 0);
+  const tail = startGvi(['tail', '--since', '0'], tool);
+  await waitFor('the failures to be told', () => tail.stdout().split('event.failed').length > 4, PATIENCE_MS);
+  tail.child.kill('SIGINT');
+  await tail.exited;
+  seen.push(['gvi tail', tail.stdout() + tail.stderr()]);
+  // Of the event itself, and of what would be written to the CRM, people are the matter.
+  for (const args of [['show', run.eventId, '--json'], ['show', run.eventId], REPLAY, [...REPLAY, '--json']]) {
+    const { code, stdout, stderr } = await runGvi(args, tool);
+    assert.is(code, 0, stderr);
+    if (args.includes('--json')) assert.match(stdout, PERSON.email);
+    assert.not.match(stdout + stderr, SECRET);
+    assert.not.match(stderr, ANYTHING_OF_PERSON);
   }
 }
+
+const REPLAY = ['replay', '--group', 'crm-sync', '--from', '0', '--force', '--dry-run'];
 
 test('a dry run keeps the requests in the entry and tells the log how many there are', async () => {
   const keyPrefix = 'dry:';
@@ -232,13 +263,83 @@ test('a dry run keeps the requests in the entry and tells the log how many there
   assert.match(seen.at(-1)![1], /"requests":[1-9]/);
 });
 
+test('a process that ends by an error nobody caught tells its kind and place, not what hangs on it', async () => {
+  const tool = { ...settings, ...CRASHING, KEY_PREFIX: 'crash:' };
+  for (const signal of ['SIGUSR2', 'SIGPIPE'] as const) {
+    for (const [script, runs] of [
+      ['src/ingest/main.ts', 'ingest listens'],
+      ['src/consumers/main.ts', 'worker runs'],
+    ] as const) {
+      for (const readable of [{}, { TEST_READABLE: '1' }]) {
+        const { code, output } = await crash(script, signal, { ...tool, ...readable }, runs);
+        seen.push([`a crash of ${script}`, output]);
+        assert.is(code, 1, output);
+        assert.match(output, 'ends by an error that nothing caught');
+        assert.match(output, /Error: ERR with args beginning with …/);
+        assert.is(output.trimStart().startsWith('{'), !('TEST_READABLE' in readable));
+      }
+    }
+    const tail = startGvi(['tail', '--since', '0'], tool);
+    await server.connect().xadd('crash:events:calendly', '*', 'type', 'a sign of life', 'key', 'k');
+    await waitFor('the tool to follow', () => tail.stdout().includes('a sign of life'), PATIENCE_MS);
+    tail.child.kill(signal);
+    assert.is(await tail.exited, 1);
+    seen.push(['gvi that crashes', tail.stdout() + tail.stderr()]);
+    assert.match(tail.stderr(), /^Error: ERR with args beginning with …\n +at /);
+  }
+});
+
+async function crash(script: string, signal: NodeJS.Signals, env: Record<string, string>, runs: string) {
+  const child = spawn(process.execPath, ['--import', 'tsx', script], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH, ...env, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.add(child);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+  const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
+  await waitFor(`${script} to run`, () => output.includes(runs), PATIENCE_MS);
+  child.kill(signal);
+  return { code: await exited, output };
+}
+
+test('what is spooled holds the webhook and nothing of the settings; the log tells of neither', async () => {
+  const spoolDir = mkdtempSync(join(tmpdir(), 'gvi-planted-'));
+  const own = await startRedis();
+  const ingest = await startIngest({ ...settings, REDIS_URL: own.url, SPOOL_DIR: spoolDir, KEY_PREFIX: 'spool:' });
+  children.add(ingest.child);
+  await own.stop();
+  const body = bookingOf('SPOOLED');
+  const book = () => answered(postCalendly(ingest.base, JSON.stringify(body), signed(body)));
+  await waitFor('a webhook to be spooled', async () => (await book()).body.status === 'spooled', PATIENCE_MS);
+  for (const path of ['/metrics', '/readyz']) await answered(send(ingest.base + path));
+  seen.push(['the log of an ingest that spools', ingest.output()]);
+  await ingest.stop();
+  const files = readdirSync(spoolDir, { withFileTypes: true, recursive: true }).filter((entry) => entry.isFile());
+  const spooled = files.map(({ parentPath, name }) => readFileSync(join(parentPath, name), 'latin1')).join('\n');
+  assert.match(spooled, PERSON.email);
+  assert.not.match(spooled, SECRET);
+  rmSync(spoolDir, { recursive: true });
+});
+
+test('of sentinels out of reach, with passwords in their URL, none is told', async () => {
+  const REDIS_URL = 'redis-sentinel://gvi:planted-redis@127.0.0.1:1/main?sentinelPassword=planted-sentinel';
+  for (const script of ['src/ingest/main.ts', 'src/consumers/main.ts', 'scripts/gvi.ts']) {
+    const args = script.includes('gvi') ? [script, 'status'] : [script];
+    const { output } = await runToEnd(args, { REDIS_URL });
+    assert.match(output, /reachable/);
+    seen.push([`${script} without sentinels`, output]);
+  }
+});
+
 /** All at once, as all that is wrong is told at once. */
 const UNUSABLE = {
   ...{ PORT: 'planted-port', BASE_URL: 'ftp://gvi:planted-url@x', LOG_LEVEL: 'planted-level' },
   ...{ READAI_SIGNING_KEY: 'planted-readai, no base64!', GEMINI_MODEL: 'planted-gemini key' },
   REDIS_URL: 'http://gvi:planted-redis@127.0.0.1',
 };
-/** Passed by the form, and found out later. */
+/** Each for itself, as what is wrong in it is found out one after the other. */
 const UNUSABLE_LATER = [
   { DASHBOARD_TOKEN: 'grace:,planted-dashboard', ZOHO_REFRESH_TOKEN: '', SLACK_CHANNEL: '' },
   { ZOHO_FIELD_MAP: '{"planted-field' },
@@ -255,6 +356,7 @@ test('settings that cannot be used are told by their names alone, by every proce
   }
   for (const more of UNUSABLE_LATER) {
     const { output } = await runToEnd(['src/ingest/main.ts'], more);
+    assert.match(output, `${Object.keys(more)[0]}: should be`);
     seen.push([`ingest with a bad ${Object.keys(more)[0]}`, output]);
   }
 });
@@ -283,7 +385,7 @@ test('no secret stands anywhere, and the person only in an alert, as far as it n
   assert.ok(seen.length > 30);
   for (const [where, text] of seen) {
     assert.not.match(text, SECRET, `a secret in ${where}`);
-    if (!where.startsWith('gvi')) assert.not.match(text, ANYTHING_OF_PERSON, `a person in ${where}`);
+    assert.not.match(text, ANYTHING_OF_PERSON, `a person in ${where}`);
   }
   const alerts = JSON.stringify(channel.messages());
   assert.match(alerts, PERSON.name);

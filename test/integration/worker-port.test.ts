@@ -1,0 +1,31 @@
+import { Gauge } from 'prom-client';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { makeWorkerMetrics } from '../../src/lib/metrics.js';
+import { serveWorker } from '../../src/lib/worker-http.js';
+import { send } from '../helpers/ingest-bench.js';
+
+const test = suite("a worker's own port");
+
+test('figures that cannot be read are 503, and the worker lives', async () => {
+  const metrics = makeWorkerMetrics();
+  let isBroken = true;
+  new Gauge({
+    ...{ name: 'gvi_test_broken', help: 'Cannot be read at first', registers: [metrics.registry] },
+    collect() {
+      if (isBroken) throw new Error('planted detail');
+    },
+  });
+  const { port, stop } = await serveWorker({ metrics, name: 'w', isAlive: () => true }, 0);
+  const base = `http://127.0.0.1:${port}`;
+  const refused = await send(`${base}/metrics`);
+  assert.is(refused.status, 503);
+  assert.not.match(refused.text, 'planted');
+  assert.is((await send(`${base}/healthz`)).status, 200);
+  isBroken = false;
+  assert.match((await send(`${base}/metrics`)).text, 'gvi_test_broken');
+  assert.is((await send(`${base}/nothing`)).status, 404);
+  await stop();
+});
+
+test.run();
