@@ -4,7 +4,9 @@
  */
 import { UsageError } from '../src/lib/command-line.js';
 import { ConfigError, loadConfig } from '../src/lib/config.js';
+import { endOnCrash } from '../src/lib/crash.js';
 import { makeKeys } from '../src/lib/keys.js';
+import { describeError } from '../src/lib/logger.js';
 import { connectRedis } from '../src/lib/redis.js';
 import { judgeRedisError } from '../src/lib/redis-errors.js';
 import { calendly } from './gvi/calendly.js';
@@ -12,7 +14,7 @@ import type { Command } from './gvi/command.js';
 import { doctor } from './gvi/doctor.js';
 import { dropGroup } from './gvi/drop-group.js';
 import { failed } from './gvi/failed.js';
-import { showControls } from './gvi/format.js';
+import { printError, showControls } from './gvi/format.js';
 import { rebuild } from './gvi/rebuild.js';
 import { redrive } from './gvi/redrive.js';
 import { replay } from './gvi/replay.js';
@@ -70,6 +72,8 @@ function help(): string {
   return `Usage: npm run -s gvi -- <command> [--json] [--yes] [--by <your name>]\n\n${lines.join('\n')}\n`;
 }
 
+endOnCrash((error) => printError(describeError(error).stack));
+
 // `gvi status | head`: whoever reads has had enough.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
@@ -84,8 +88,8 @@ main(process.argv.slice(2)).then(
     const isForPeople = error instanceof ConfigError || error instanceof UsageError;
     const isRedisAway = error instanceof Error && error.name === 'MaxRetriesPerRequestError';
     const reason = redisFault === '' ? '' : ` (${redisFault})`;
-    const text = isForPeople ? error.message : String((error as Error).stack ?? error);
-    process.stderr.write(`${isRedisAway ? `Redis is not reachable${reason}.` : text}\n`);
+    const text = isForPeople ? error.message : describeError(error).stack;
+    printError(isRedisAway ? `Redis is not reachable${reason}.` : text);
     process.exitCode = error instanceof UsageError ? 2 : 1;
   },
 );

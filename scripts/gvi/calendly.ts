@@ -19,7 +19,7 @@ import {
 } from '../../src/lib/providers/calendly/subscriptions.js';
 import { type Command, type CommandContext, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
-import { formatTable } from './format.js';
+import { formatTable, printError } from './format.js';
 
 type Options = { url?: string | undefined; scope?: string | undefined; json: boolean; yes: boolean };
 type Task = Pick<CommandContext, 'config' | 'print'> & { api: CalendlyApi; signal: AbortSignal; options: Options };
@@ -64,7 +64,7 @@ export const calendly: Command = {
       if (!(error instanceof RefusedError) && !(error instanceof CalendlyError)) throw error;
       const { code, message } = error;
       if (values.json) print(JSON.stringify({ error: { code, message } }));
-      else process.stderr.write(`${message}\n`);
+      else printError(message);
       return 1;
     }
   },
@@ -116,7 +116,7 @@ function refuseSecond({ subscriptions, isOrganizationHidden }: Visible, url: str
     );
   }
   if (isOrganizationHidden && !json) {
-    process.stderr.write("This token may not see the organization's subscriptions: there may be one already\n");
+    printError("This token may not see the organization's subscriptions: there may be one already");
   }
 }
 

@@ -1,11 +1,12 @@
 import { createInterface } from 'node:readline/promises';
 import { UsageError } from '../../src/lib/command-line.js';
+import { showLine } from './format.js';
 
 /** Asks the person at the terminal. Throws `UsageError` where there is none: then `--yes` must be said. */
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) throw new UsageError(`${question} Say --yes to do it.`);
   const ask = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await ask.question(`${question} [y/N] `);
+  const answer = await ask.question(`${showLine(question)} [y/N] `);
   ask.close();
   return /^y(es)?$/i.test(answer.trim());
 }

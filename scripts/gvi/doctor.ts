@@ -20,6 +20,7 @@ import { redis } from './doctor/redis.js';
 import { settings } from './doctor/settings.js';
 import { slack } from './doctor/slack.js';
 import { zoho } from './doctor/zoho.js';
+import { showLine } from './format.js';
 
 const CHECKS: readonly Check[] = [
   ...[settings, redis, pipeline, calendly, calendlySilence, readai, readaiSilence],
@@ -73,8 +74,8 @@ function report({ print }: CommandContext, findings: readonly Finding[]): void {
   for (const { check, level, finding, fix } of findings) {
     if (check !== last) print(last === '' ? check : `\n${check}`);
     last = check;
-    print(`  ${LABELS[level].padEnd(8)} ${finding}`);
-    if (fix !== undefined) print(`           → ${fix}`);
+    print(`  ${LABELS[level].padEnd(8)} ${showLine(finding)}`);
+    if (fix !== undefined) print(`           → ${showLine(fix)}`);
   }
   const count = (level: Level) => findings.filter((found) => found.level === level).length;
   print(`\nproblems: ${count('problem')}, warnings: ${count('warning')}`);

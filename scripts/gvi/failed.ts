@@ -2,7 +2,7 @@ import { type OpenFailure, walkOpenFailures } from '../../src/lib/open-failures.
 import { type Command, parseCommandLine } from './command.js';
 import { formatTable } from './format.js';
 
-/** What stands failed. */
+/** What stands failed. Whom it concerns is told by `show`: a list is looked at, and handed on, by more people. */
 export const failed: Command = {
   name: 'failed',
   usage: 'failed',
@@ -10,7 +10,7 @@ export const failed: Command = {
   async run(argv, { redis, keys, print }) {
     const { values } = parseCommandLine(failed, argv, {});
     const failures: OpenFailure[] = [];
-    for await (const found of walkOpenFailures({ redis, keys })) failures.push(...found);
+    for await (const found of walkOpenFailures({ redis, keys })) failures.push(...found.map(withoutAddresses));
     if (values.json) {
       print(JSON.stringify(failures));
       return 0;
@@ -32,3 +32,9 @@ export const failed: Command = {
     return 0;
   },
 };
+
+/** A message may name the lead by its address. */
+function withoutAddresses({ error, ...failure }: OpenFailure): OpenFailure {
+  const words = error.message.split(' ').map((word) => word.replace(/^[^@]*@[^:;,)]*/, '…'));
+  return { ...failure, error: { ...error, message: words.join(' ') } };
+}

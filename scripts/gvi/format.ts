@@ -1,8 +1,8 @@
 /** How `gvi` lays out what it prints. */
 
-/** Columns as wide as their widest cell; numbers to the right. */
+/** Columns as wide as their widest cell; numbers to the right. A cell is one line, whatever stands in it. */
 export function formatTable(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const all = [header, ...rows];
+  const all = [header, ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? cell : showLine(cell))))];
   const widths = header.map((_, column) => Math.max(...all.map((row) => String(row[column] ?? '').length)));
   return all
     .map((row) =>
@@ -28,7 +28,21 @@ export function formatDuration(ms: number): string {
  * printed as JSON writes them, which in JSON changes nothing.
  */
 export function showControls(text: string): string {
-  return text.replace(/[^\P{C}\n]/gu, (char) =>
-    Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
+  return text.replace(/[^\P{C}\n]/gu, asJson);
+}
+
+/** Line breaks as well: what somebody else chose must not look like a line of ours. */
+export function showLine(text: string): string {
+  return text.replace(/\p{C}/gu, asJson);
+}
+
+function asJson(char: string): string {
+  return Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, '0')}`).join(
+    '',
   );
+}
+
+/** What goes wrong may quote what a sender chose, too. */
+export function printError(text: string): void {
+  process.stderr.write(`${showControls(text)}\n`);
 }

@@ -32,6 +32,8 @@ export const send: Command = {
       body: text,
       headers: { 'content-type': 'application/json', ...sign(source, text, config) },
       throwHttpErrors: false,
+      // The secret of a relay would go along, to wherever it leads.
+      followRedirect: false,
       retry: { limit: 0 },
       timeout: { request: TIMEOUT_MS },
     });
@@ -47,11 +49,17 @@ export const send: Command = {
 type Body = Record<string, unknown>;
 
 function readFixture(name: string, isFresh: boolean): Body {
-  const path = FIXTURES[name] ?? name;
+  const path = Object.hasOwn(FIXTURES, name) ? FIXTURES[name]! : name;
   if (!existsSync(path))
     throw new UsageError(`There is no sample ${name}: it should be calendly, readai or the path of a JSON file`);
-  const body = JSON.parse(readFileSync(path, 'utf8')) as Body;
+  const body = parseBody(readFileSync(path, 'utf8'));
+  if (body === undefined) throw new UsageError(`${path} should hold a JSON object`);
   return isFresh ? makeFresh(body) : body;
+}
+
+function parseBody(text: string): Body | undefined {
+  const body = parseOrText(text);
+  return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as Body) : undefined;
 }
 
 /** Another booking, another meeting: the parts that the idempotency key is made of are new. */

@@ -1,7 +1,7 @@
 import { type Chain, makeChains } from '../../src/lib/chain.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { type Command, parseCommandLine } from './command.js';
-import { formatDuration, formatTable } from './format.js';
+import { formatDuration, formatTable, showLine } from './format.js';
 
 /** "What happened to this lead?" */
 export const show: Command = {
@@ -39,7 +39,7 @@ function describeChain(chain: Chain): string {
     `key   ${chain.key}`,
     `type  ${chain.type}`,
     '',
-    formatTable(['at', 'type', 'event', 'by', 'tries', 'took'], steps),
+    ...formatTable(['at', 'type', 'event', 'by', 'tries', 'took'], steps).split('\n'),
   ];
   if (chain.waiting !== undefined) {
     const { group, attempts, dueAt, provider, error } = chain.waiting;
@@ -56,5 +56,5 @@ function describeChain(chain: Chain): string {
   if (chain.status === 'rejected') {
     lines.push('', `try again once the cause is mended: npm run -s gvi -- redrive ${chain.eventId}`);
   }
-  return lines.join('\n');
+  return lines.map(showLine).join('\n');
 }

@@ -1,9 +1,10 @@
 import type { AbandonedGroup } from '../../src/lib/abandoned-groups.js';
 import { countDryRuns, dryRunsCommand } from '../../src/lib/dry-runs.js';
+import { isoTime } from '../../src/lib/event-id.js';
 import { readOverview } from '../../src/lib/overview.js';
 import { readUnfinishedReplays } from '../../src/lib/unfinished-replays.js';
 import { type Command, parseCommandLine } from './command.js';
-import { formatDuration, formatTable } from './format.js';
+import { formatDuration, formatTable, showLine } from './format.js';
 
 /** How the pipeline stands. */
 export const status: Command = {
@@ -32,12 +33,12 @@ export const status: Command = {
     ]);
     print(formatTable(['stream', 'length', 'last id'], streams));
     for (const { provider, kind, reason, since } of overview.pauses) {
-      print(`\n${provider} is paused since ${since} (${kind}: ${reason})`);
+      print(`\n${showLine(`${provider} is paused since ${since} (${kind}: ${reason})`)}`);
     }
     for (const group of overview.abandoned) print(`\n${describeAbandoned(group)}`);
     for (const { replayId, group, movedAt } of replays) {
-      print(`\nA replay of ${group} is not at its end; it last moved at ${new Date(movedAt).toISOString()}`);
-      print(`if nobody runs it: npm run -s gvi -- replay --resume ${replayId}`);
+      print(`\nA replay of ${showLine(group)} is not at its end; it last moved at ${isoTime(movedAt)}`);
+      print(`if nobody runs it: npm run -s gvi -- replay --resume ${showLine(replayId)}`);
     }
     if (dryRuns !== undefined && dryRuns.count > 0) {
       const { count, since, isMore } = dryRuns;
@@ -49,7 +50,9 @@ export const status: Command = {
   },
 };
 
-function describeAbandoned({ stream, group, isKnown, pending, backlog, oldestAgeMs }: AbandonedGroup): string {
+function describeAbandoned({ isKnown, pending, backlog, oldestAgeMs, ...found }: AbandonedGroup): string {
+  const { stream } = found;
+  const group = showLine(found.group);
   const held = pending + backlog;
   const age = oldestAgeMs === 0 ? '' : `, the oldest ${formatDuration(oldestAgeMs)} old`;
   const what = `entries of ${stream} that it keeps from being trimmed: ${held}${age}`;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UsageError } from '../../src/lib/command-line.js';
-import { compareStreamIds, makeEventId, type StreamName, streamIdTime } from '../../src/lib/event-id.js';
+import { compareStreamIds, isoTime, makeEventId, type StreamName, streamIdTime } from '../../src/lib/event-id.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
 import { judgeRedisError } from '../../src/lib/redis-errors.js';
@@ -142,7 +142,7 @@ async function readNext(
 
 function toLine({ stream, id, fields }: { stream: StreamName; id: string; fields: Record<string, string> }): Line {
   return {
-    at: fields.at ?? new Date(streamIdTime(id)).toISOString(),
+    at: fields.at ?? isoTime(streamIdTime(id)),
     stream,
     type: fields.type ?? '',
     eventId: makeEventId(stream, id),

@@ -4,7 +4,7 @@
  */
 import { isDeeperThan, JSON_DEPTH_MAX, tryDecodeEntry } from './codec.js';
 import type { Provider } from './errors.js';
-import { compareStreamIds, parseEventId, type StreamName, streamIdTime } from './event-id.js';
+import { compareStreamIds, isoTime, parseEventId, type StreamName, streamIdTime } from './event-id.js';
 import { catalogue, type EventFailed, type GroupName, isEventType } from './events.js';
 import type { Keys } from './keys.js';
 import type { OpenFailure } from './open-failures.js';
@@ -57,8 +57,6 @@ export type IdemState = {
 type RawEntry = { eventId: string; stream: StreamName; id: string; fields: Record<string, string> };
 
 const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
-
-export type Chains = ReturnType<typeof makeChains>;
 
 export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   return { findChain, findIdem, findEventId };
@@ -152,16 +150,24 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       status,
       waiting: {
         ...{ group, attempts: record.spent, error },
-        ...(dueAt === null ? {} : { dueAt: new Date(Number(dueAt)).toISOString() }),
+        ...(dueAt === null ? {} : { dueAt: isoTime(Number(dueAt)) }),
         ...(provider === undefined ? {} : { provider }),
       },
     };
   }
 }
 
+/** What was put there by hand may name itself as its cause, or go round in a circle: then where that closes. */
 function rootOf(entry: RawEntry, entries: readonly RawEntry[]): RawEntry {
-  const cause = entries.find(({ eventId }) => eventId === entry.fields.cause);
-  return cause === undefined ? entry : rootOf(cause, entries);
+  const byId = new Map(entries.map((each) => [each.eventId, each]));
+  const passed = new Set([entry]);
+  let root = entry;
+  for (;;) {
+    const cause = byId.get(root.fields.cause ?? '');
+    if (cause === undefined || passed.has(cause)) return root;
+    passed.add(cause);
+    root = cause;
+  }
 }
 
 function readersOf({ fields }: RawEntry): readonly GroupName[] {
@@ -175,7 +181,7 @@ function toStep({ eventId, stream, id, fields }: RawEntry): TrailStep {
     type: fields.type ?? '',
     stream,
     group: writerOf({ eventId, stream, id, fields }),
-    at: fields.at ?? new Date(streamIdTime(id)).toISOString(),
+    at: fields.at ?? isoTime(streamIdTime(id)),
     attempts: Number(fields.attempts ?? 1),
     durationMs: Number(fields.ms ?? 0),
   };

@@ -34,6 +34,12 @@ export function compareEventIds(a: string, b: string): number {
   return compareStreamIds(aId!, bId!) || (a < b ? -1 : a > b ? 1 : 0);
 }
 
+/** As ISO 8601; '' for a time that no calendar holds, as an id or a score that was set by hand may say. */
+export function isoTime(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? '' : date.toISOString();
+}
+
 /** The time part of a stream id, in milliseconds since 1970. */
 export function streamIdTime(id: string): number {
   return Number(splitId(id)[0]);

@@ -30,6 +30,9 @@ let pipeline: Pipeline;
 /** By event id: the stream, and why it cannot be decoded. */
 const bad = new Map<string, { stream: StreamName; message: string }>();
 const good: string[] = [];
+/** All that was put there by hand. */
+const put: string[] = [];
+let withProto = 0;
 
 test.before(async () => {
   server = await startRedis();
@@ -60,6 +63,8 @@ const data = fc.oneof(
     ),
   },
 );
+/** Stands for the id that the entry will have. */
+const ITSELF = 'itself';
 const fields: fc.Arbitrary<Fields> = fc.record(
   {
     type: fc.oneof(
@@ -69,26 +74,45 @@ const fields: fc.Arbitrary<Fields> = fc.record(
     // A newer version would wait for a newer worker, so there is none among them.
     v: fc.constantFrom('1', '1', '1', '0', '-1', '1.5', 'NaN', '1e3', ' ', 'Infinity', '9'.repeat(40)),
     at: text,
-    cause: fc.oneof(text, fc.constantFrom('calendly-1-0', 'events:calendly-1-0', '-')),
+    cause: fc.oneof(text, fc.constantFrom('calendly-1-0', 'events:calendly-1-0', '-', ITSELF)),
     data,
     attempts: text,
     hash: text,
-    __proto__: text,
+    ['__proto__']: text,
     constructor: text,
   },
   { requiredKeys: [] },
 );
 
-async function put(stream: StreamName, { ...given }: Fields, key: string | undefined): Promise<void> {
+async function putByHand(stream: StreamName, { ...given }: Fields, key: string | undefined): Promise<void> {
   const all: Fields = { ...given, ...(key === undefined ? {} : { key }), note: 'by hand' };
-  const flat = Object.entries(all).flat();
-  const id = (await pipeline.redis.xadd(pipeline.keys.stream(stream), '*', ...flat)) as string;
+  const id = await add(stream, all);
+  const eventId = makeEventId(stream, id);
+  put.push(eventId);
+  if (Object.hasOwn(all, '__proto__')) withProto += 1;
   const read = Object.fromEntries(Object.entries(all).map(([name, value]) => [name, value.toString()]));
   try {
     decodeEntry(stream, id, read);
   } catch (error) {
     assert.instance(error, TerminalError);
-    bad.set(makeEventId(stream, id), { stream, message: (error as Error).message });
+    bad.set(eventId, { stream, message: (error as Error).message });
+  }
+}
+
+/** Under the next id of the stream, where the entry names itself; the workers may write there as well. */
+async function add(stream: StreamName, all: Fields): Promise<string> {
+  const key = pipeline.keys.stream(stream);
+  if (all.cause !== ITSELF) return (await pipeline.redis.xadd(key, '*', ...Object.entries(all).flat())) as string;
+  for (;;) {
+    const [last] = await pipeline.redis.xrevrange(key, '+', '-', 'COUNT', 1);
+    const [ms = '1', sequence = '0'] = (last?.[0] ?? '1-0').split('-');
+    const id = `${ms}-${BigInt(sequence) + 1n}`;
+    const flat = Object.entries({ ...all, cause: makeEventId(stream, id) }).flat();
+    try {
+      return (await pipeline.redis.xadd(key, id, ...flat)) as string;
+    } catch (error) {
+      if (!/equal or smaller/.test((error as Error).message)) throw error;
+    }
   }
 }
 
@@ -114,7 +138,7 @@ test('each bad entry ends in one failure with a clear code, and the good between
     async ([stream, given, key]) => {
       count += 1;
       // Told apart by a number, as an event that is done already is only acknowledged.
-      await put(stream, given, key === undefined ? undefined : `${key}${count}`);
+      await putByHand(stream, given, key === undefined ? undefined : `${key}${count}`);
       if (count % 10 === 0) await sendGood();
     },
     { few: 250 },
@@ -131,6 +155,26 @@ test('each bad entry ends in one failure with a clear code, and the good between
     assert.is(told.get(eventId)![0], streamsOf('alert').includes(stream) ? 'alert.sent' : 'malformed_entry');
   }
   assert.ok(bad.size > 50);
+  assert.ok(withProto > 0);
+});
+
+test('entries of one event that name each other as their cause are done, and told of', async () => {
+  const key = 'a circle';
+  const data = JSON.stringify(booking('circle'));
+  const given = { type: 'calendly.invitee.created', v: '1', at: '2026-11-02T09:00:00Z', data };
+  const stream = pipeline.keys.stream('events:calendly');
+  const [last] = await pipeline.redis.xrevrange(stream, '+', '-', 'COUNT', 1);
+  const [ms, sequence] = last![0].split('-');
+  const ids = [1n, 2n].map((step) => `${ms}-${BigInt(sequence!) + step}`);
+  const [first, second] = ids.map((id) => makeEventId('events:calendly', id));
+  for (const [index, id] of ids.entries()) {
+    const cause = index === 0 ? second! : first!;
+    await pipeline.redis.xadd(stream, id, ...Object.entries({ ...given, key, cause }).flat());
+    await rest();
+  }
+  const config = parseConfig(settings());
+  const debug = makeDebugQueries({ redis: pipeline.redis, keys: pipeline.keys, config });
+  for (const eventId of [first!, second!]) assert.is((await debug.event(eventId))?.status, 'processed');
 });
 
 /** By the entry that is done with: the codes of its failures, or that it went to the log. */
@@ -162,7 +206,7 @@ test('an entry under the key of an event that is done is acknowledged, and chang
   const [done] = good;
   const { key } = await pipeline.finished(done!);
   const failedBefore = (await readOwn('events:failed')).length;
-  await put('events:calendly', { type: 'calendly.invitee.created', v: '1', data: '{' }, key);
+  await putByHand('events:calendly', { type: 'calendly.invitee.created', v: '1', data: '{' }, key);
   await rest();
   assert.is((await readOwn('events:failed')).length, failedBefore);
   assert.is((await pipeline.finished(done!)).status, 'processed');
@@ -218,9 +262,9 @@ test('the debug answers can be written as JSON for every entry, whatever it hold
   const config = parseConfig(settings());
   const debug = makeDebugQueries({ redis: pipeline.redis, keys: pipeline.keys, config });
   assert.ok(JSON.stringify(await debug.info()).length > 0);
-  for (const eventId of bad.keys()) {
+  for (const eventId of put) {
     const chain = await debug.event(eventId);
-    assert.is(chain?.eventId, eventId);
+    assert.type(chain?.eventId, 'string');
     assert.ok(JSON.stringify(chain).length > 0);
   }
 });

@@ -1,20 +1,23 @@
 /** An entry as a worker holds it, and what is remembered of its earlier attempts. */
+import { z } from 'zod';
 import type { Provider } from '../errors.js';
 import { makeEventId, type StreamName } from '../event-id.js';
 
-/** What earlier attempts of an entry were; kept in Redis while it is neither done nor failed. */
-export type AttemptRecord = {
+const attemptRecord = z.object({
   /** Attempts spent so far: failures that were this event's own. */
-  spent: number;
+  spent: z.number(),
   /** When the first failure came, and the latest that a provider may have been at fault for; Redis time in ms. */
-  firstFailureAt: number;
-  doubtAt?: number;
+  firstFailureAt: z.number(),
+  doubtAt: z.number().exactOptional(),
   /** Milliseconds spent parked or waiting. */
-  waitedMs: number;
-  parkedAt: number;
-  code: string;
-  message: string;
-};
+  waitedMs: z.number(),
+  parkedAt: z.number(),
+  code: z.string(),
+  message: z.string(),
+});
+
+/** What earlier attempts of an entry were; kept in Redis while it is neither done nor failed. */
+export type AttemptRecord = z.infer<typeof attemptRecord>;
 
 export type Entry = {
   stream: StreamName;
@@ -68,6 +71,12 @@ function parseStrikes(strikes: string): Pick<Entry, 'crashes' | 'verdict'> {
   return { crashes: Number(crashes), verdict };
 }
 
+/** `undefined` for what is none, as somebody may have put there by hand: the attempts are then counted anew. */
 export function parseRecord(json: string): AttemptRecord | undefined {
-  return json === '' ? undefined : (JSON.parse(json) as AttemptRecord);
+  if (json === '') return undefined;
+  try {
+    return attemptRecord.parse(JSON.parse(json));
+  } catch {
+    return undefined;
+  }
 }

@@ -1,0 +1,138 @@
+/** What the operators' tool prints of what others have put into Redis, or answered: nothing that misleads or breaks it. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { makeChains } from '../../src/lib/chain.js';
+import { makeKeys } from '../../src/lib/keys.js';
+import { parseRecord } from '../../src/lib/runtime/entry.js';
+import { runGvi } from '../helpers/gvi.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+
+const test = suite('what gvi prints of others');
+
+const KEY_PREFIX = 'out:';
+const keys = makeKeys(KEY_PREFIX);
+const ESCAPE = '\u001b[2J';
+
+let server: TestRedis;
+const settings = (more: Record<string, string> = {}) => ({ REDIS_URL: server.url, KEY_PREFIX, ...more });
+
+test.before(async () => {
+  server = await startRedis();
+});
+test.after(() => server.stop());
+
+function put(stream: 'events:calendly' | 'events:failed', id: string, fields: Record<string, string>) {
+  return server.connect().xadd(keys.stream(stream), id, ...Object.entries(fields).flat());
+}
+
+test('a message with line breaks is one row of `failed`, and no line of `show`', async () => {
+  const message = `none\n2026-11-23T12:00:00.000Z  calendly-7-0  enrich  1  forged  row\r\n${ESCAPE}`;
+  const error = { code: 'by\nhand', message };
+  const body = { eventId: 'calendly-1-0', stream: 'events:calendly', group: 'enrich', key: 'k1', attempts: 1, error };
+  await put('events:calendly', '1-0', { type: 'calendly.invitee.created', key: 'k1', v: '1', data: '{}' });
+  const data = JSON.stringify(body);
+  await put('events:failed', '2-0', { type: 'event.failed', key: 'k1', v: '1', at: '2026-11-02T09:00:00Z', data });
+  await server.connect().hset(keys.progress('k1'), { id: 'calendly-1-0', state: 'failed', 'failed-2-0': '' });
+
+  for (const args of [['failed'], ['show', 'calendly-1-0']]) {
+    const { code, stdout } = await runGvi(args, settings());
+    assert.is(code, 0);
+    const lines = stdout.split('\n');
+    assert.is(lines.filter((line) => line.includes('forged')).length, 1);
+    assert.is(lines.filter((line) => line.startsWith('2026-11-23')).length, 0, stdout);
+    assert.not.match(stdout, ESCAPE);
+  }
+});
+
+test('wrong usage that holds control characters does not reach the terminal as such', async () => {
+  const { code, stderr } = await runGvi([`no${ESCAPE}command`], settings());
+  assert.is(code, 2);
+  assert.match(stderr, 'There is no command no\\u001b[2Jcommand');
+  assert.not.match(stderr, ESCAPE);
+});
+
+test('a chain whose entries name each other as their cause, or themselves, is shown', async () => {
+  const chains = makeChains({ redis: server.connect(), keys });
+  for (const [key, ids] of [
+    ['self', ['10-0']],
+    ['round', ['11-0', '12-0', '13-0']],
+  ] as const) {
+    for (const [index, id] of ids.entries()) {
+      const cause = `calendly-${ids[(index + 1) % ids.length]}`;
+      await put('events:calendly', id, { type: 'calendly.invitee.created', key, v: '1', cause, data: '{}' });
+      await server.connect().hset(keys.progress(key), `calendly-${id}`, '');
+    }
+    const chain = await chains.findChain(`calendly-${ids[0]}`);
+    assert.is(chain?.trail.length, ids.length);
+    const { code, stderr } = await runGvi(['show', `calendly-${ids[0]}`], settings());
+    assert.equal([code, stderr], [0, '']);
+  }
+});
+
+const record = { spent: 2, firstFailureAt: 1, waitedMs: 3, parkedAt: 4, code: 'c', message: 'm' };
+
+test('what stands for the attempts of an entry and is no record of any counts as none', async () => {
+  assert.equal(parseRecord(JSON.stringify(record)), record);
+  assert.equal(parseRecord(JSON.stringify({ ...record, doubtAt: 5 })), { ...record, doubtAt: 5 });
+  const garbage = ['', 'x', 'null', '7', '"text"', '[]', '{}', '{"spent":"2"}', JSON.stringify({ ...record, code: 1 })];
+  for (const json of garbage) assert.is(parseRecord(json), undefined, json);
+
+  await put('events:calendly', '20-0', { type: 'calendly.invitee.created', key: 'k5', v: '1', data: '{}' });
+  await server.connect().hset(keys.attempts('enrich'), 'calendly-20-0', '{"spent":');
+  const { code, stderr } = await runGvi(['show', 'calendly-20-0'], settings());
+  assert.equal([code, stderr], [0, '']);
+});
+
+const pathOf = (name: string) => join(import.meta.dirname, '..', '..', name);
+
+test('an id and a due time that no calendar holds are shown', async () => {
+  const id = '18446744073709551615-0';
+  await put('events:calendly', id, { type: 'calendly.invitee.created', key: 'late', v: '1', data: '{}' });
+  await server.connect().zadd(keys.parked('enrich'), '1e300', `calendly-${id}`);
+  await server.connect().hset(keys.attempts('enrich'), `calendly-${id}`, JSON.stringify(record));
+  const { code, stderr } = await runGvi(['show', `calendly-${id}`], settings());
+  assert.equal([code, stderr], [0, '']);
+});
+
+/** Answers everything so; counts what came. */
+async function startAnswering(status: number, headers: Record<string, string> = {}) {
+  const asked: string[] = [];
+  const http: Server = createServer((request, response) => {
+    asked.push(JSON.stringify(request.headers));
+    response.writeHead(status, headers).end('{}');
+  });
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, asked, stop: () => http.close() };
+}
+
+test('`send` does not take the secret of a relay to where an answer points', async () => {
+  const elsewhere = await startAnswering(200);
+  const ingest = await startAnswering(307, { location: elsewhere.url });
+  const { code, stdout } = await runGvi(
+    ['send', pathOf('test/fixtures/readai_meeting_completed.json'), '--url', ingest.url],
+    settings({ READAI_SHARED_SECRET: 'of-the-relay' }),
+  );
+  assert.is(ingest.asked.length, 1);
+  assert.match(ingest.asked[0]!, 'of-the-relay');
+  assert.equal(elsewhere.asked, []);
+  assert.match(stdout, '307');
+  assert.is(code, 1);
+  for (const { stop } of [elsewhere, ingest]) stop();
+});
+
+test('a sample that is no JSON object, or is called as what every object has, is refused by its name', async () => {
+  for (const [name, reason] of [
+    [pathOf('README.md'), 'should hold a JSON object'],
+    ['constructor', 'There is no sample constructor'],
+  ] as const) {
+    const { code, stderr } = await runGvi(['send', name], settings());
+    assert.is(code, 2);
+    assert.match(stderr, reason);
+    assert.not.match(stderr, '\n    at ');
+  }
+});
+
+test.run();
