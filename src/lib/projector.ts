@@ -23,11 +23,18 @@ import { loadScript } from './scripts.js';
 export type Projection<State = unknown> = {
   /** Also the first part of its keys: `<name>:<id>`. */
   name: string;
+  /** Raised with every change of what `ids` or `evolve` answer: what an older release has begun to rebuild is begun anew. */
+  version: number;
   on: readonly EventType[];
   /** The states that an event changes, by id; none where it does not concern the projection. */
   ids: (event: StoredEvent) => readonly string[];
   /** Pure and total: what it reads has happened. */
   evolve: (state: State | undefined, event: StoredEvent, id: string) => State;
+  /**
+   * Needed with the first change of a state's shape: brings a state of any former version up to this one, and leaves one of
+   * this version as it is. What was folded from entries that are trimmed by now cannot be folded anew.
+   */
+  upcast?: (state: unknown) => State;
 };
 
 export type Projector = { stop: () => Promise<void> };
@@ -107,14 +114,15 @@ export function makeProject({
   const script = loadScript(redis, 'project');
 
   return async (projection, until) => {
-    let positions = await readPositions(redis, keys, projection);
-    const found = await readAfter(redis, keys, positions);
+    let saved = await readSaved(redis, keys, projection);
+    assertKnown(projection, saved.version);
+    const found = await readAfter(redis, keys, saved.positions);
     const batch = until === undefined ? found : found.filter((entry) => isWithin(entry, until));
     for (const part of inParts(batch.map((entry) => hear(projection, entry)))) {
-      const next = new Map(positions);
-      for (const { stream, id } of part) next.set(stream, id);
-      if (!(await save(projection, await fold(projection, part), positions, next))) break;
-      positions = next;
+      const next = { version: projection.version, positions: new Map(saved.positions) };
+      for (const { stream, id } of part) next.positions.set(stream, id);
+      if (!(await save(projection, await fold(projection, part), saved, next))) break;
+      saved = next;
     }
     return batch.length;
   };
@@ -126,7 +134,7 @@ export function makeProject({
     const saved = await redis.mget(ids.map((id) => keys.projection(projection.name, id)));
     ids.forEach((id, index) => {
       const json = saved[index];
-      if (typeof json === 'string') states.set(id, JSON.parse(json));
+      if (typeof json === 'string') states.set(id, parseState(projection, json));
     });
     for (const { event, ids } of part) {
       for (const id of ids) states.set(id, projection.evolve(states.get(id), event!, id));
@@ -134,17 +142,17 @@ export function makeProject({
     return states;
   }
 
-  /** False where the projection is not at `positions` any more. */
+  /** False where the projection is not as it was read any more. */
   async function save(
     { name }: Projection,
     states: ReadonlyMap<string, unknown>,
-    positions: ReadonlyMap<StreamName, string>,
-    next: ReadonlyMap<StreamName, string>,
+    saved: Saved,
+    next: Saved,
   ): Promise<boolean> {
-    const moves = [...positions].flatMap(([stream, from]) => [stream, from, next.get(stream)!]);
+    const moves = [...saved.positions].flatMap(([stream, from]) => [stream, from, next.positions.get(stream)!]);
     const answer = await script(
       [keys.projector(name), ...[...states.keys()].map((id) => keys.projection(name, id))],
-      [positions.size, ...moves, ...[...states.values()].map(toCanonicalJson)],
+      [saved.version, next.version, saved.positions.size, ...moves, ...[...states.values()].map(toCanonicalJson)],
     );
     return answer === 1;
   }
@@ -191,8 +199,29 @@ export async function readPositions(
   keys: Keys,
   projection: Projection,
 ): Promise<Map<StreamName, string>> {
-  const saved = await redis.hgetall(keys.projector(projection.name));
-  return new Map(streamsHeardBy(projection).map((stream) => [stream, saved[stream] ?? '0-0']));
+  return (await readSaved(redis, keys, projection)).positions;
+}
+
+/** `version`: of the projection that saved it last, 0 where none is known. */
+export type Saved = { version: number; positions: Map<StreamName, string> };
+
+export async function readSaved(redis: RedisClient, keys: Keys, projection: Projection): Promise<Saved> {
+  const { version = '0', ...saved } = await redis.hgetall(keys.projector(projection.name));
+  const positions = streamsHeardBy(projection).map((stream): [StreamName, string] => [stream, saved[stream] ?? '0-0']);
+  return { version: Number(version), positions: new Map(positions) };
+}
+
+/** Throws `NotYetError` for what a newer release has saved: this one must not fold into states that it does not know. */
+export function assertKnown({ name, version }: Projection, saved: number): void {
+  if (saved <= version) return;
+  throw new NotYetError(`The projection ${name} was saved by a newer version of this service`, {
+    delayMs: PROJECTOR_LEASE_MS,
+  });
+}
+
+export function parseState(projection: Projection, json: string): unknown {
+  const state: unknown = JSON.parse(json);
+  return projection.upcast === undefined ? state : projection.upcast(state);
 }
 
 type RawEntry = { stream: StreamName; id: string; fields: Record<string, string> };

@@ -4,11 +4,21 @@
  * at the same position, and takes its place in one atomic step. A run that was killed is taken up where it stood.
  */
 import { randomBytes } from 'node:crypto';
+import { toCanonicalJson } from './canonical-json.js';
 import { compareStreamIds } from './event-id.js';
 import { type Keys, keysOfCopy } from './keys.js';
 import { makeLease } from './lease.js';
 import { BusyError, deleteKeys, type Lease, type OnProgress, scanKeys, withMaintenanceLease } from './maintenance.js';
-import { isNearEnd, makeProject, PROJECTOR_LEASE_MS, type Projection, readPositions } from './projector.js';
+import {
+  assertKnown,
+  isNearEnd,
+  makeProject,
+  PROJECTOR_LEASE_MS,
+  type Projection,
+  parseState,
+  readPositions,
+  readSaved,
+} from './projector.js';
 import { type ChainsReport, rebuildChains } from './rebuild-chains.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
@@ -55,6 +65,7 @@ async function rebuildProjection(
   onProgress: OnProgress,
 ): Promise<ProjectionReport> {
   const copy = keysOfCopy(keys, 'rebuild');
+  const checkpoint = keysOfCopy(keys, 'checkpoint');
   const { name } = projection;
   const liveStart = keys.projection(name, '');
   const rebuiltStart = copy.projection(name, '');
@@ -77,26 +88,43 @@ async function rebuildProjection(
   await deleteKeys(redis, rebuiltStart);
   return report;
 
-  /** A run that was killed is taken up where it stood, unless a trim has since dropped what it had still to read. */
+  /**
+   * A run that was killed is taken up where it stood, unless another version of the projection began it, or a trim has since
+   * dropped what it had still to read.
+   */
   async function canResume(): Promise<boolean> {
     if ((await redis.exists(copy.projector(name))) === 0) return false;
-    const rebuilt = await readPositions(redis, copy, projection);
-    const trimmed = await readPositions(redis, keysOfCopy(keys, 'checkpoint'), projection);
-    return [...trimmed].every(([stream, id]) => compareStreamIds(id, rebuilt.get(stream)!) <= 0);
+    const rebuilt = await readSaved(redis, copy, projection);
+    const trimmed = await readPositions(redis, checkpoint, projection);
+    const isBeyond = [...trimmed].every(([stream, id]) => compareStreamIds(id, rebuilt.positions.get(stream)!) <= 0);
+    return rebuilt.version === projection.version && isBeyond;
   }
 
   /** Starts from the checkpoint: the entries before it may be trimmed. The position comes last, so a kill begins anew. */
   async function begin(): Promise<void> {
+    const start = await redis.hgetall(checkpoint.projector(name));
+    assertKnown(projection, Number(start.version ?? 0));
+    await discard();
+    await copyStates();
+    const hasCheckpoint = Object.keys(start).length > 0;
+    if (hasCheckpoint) await redis.hset(copy.projector(name), { ...start, version: projection.version });
+  }
+
+  async function discard(): Promise<void> {
     await redis.del(copy.projector(name));
     await deleteKeys(redis, rebuiltStart);
-    const checkpoint = keysOfCopy(keys, 'checkpoint');
+  }
+
+  async function copyStates(): Promise<void> {
     const start = checkpoint.projection(name, '');
     for await (const found of scanKeys(redis, start)) {
-      const copies = found.map((from) => redis.copy(from, `${rebuiltStart}${from.slice(start.length)}`, 'REPLACE'));
-      await Promise.all(copies);
-    }
-    if ((await redis.exists(checkpoint.projector(name))) === 1) {
-      await redis.copy(checkpoint.projector(name), copy.projector(name), 'REPLACE');
+      const states = await redis.mget(found);
+      const copies = found.flatMap((from, index) => {
+        const json = states[index];
+        if (typeof json !== 'string') return [];
+        return [`${rebuiltStart}${from.slice(start.length)}`, toCanonicalJson(parseState(projection, json))];
+      });
+      if (copies.length > 0) await redis.mset(copies);
     }
   }
 
@@ -114,8 +142,9 @@ async function rebuildProjection(
     return { states, differed: isComparable ? await redis.scard(changes) : null };
   }
 
-  /** Brings both to one position; false where the live projection is too far behind. */
+  /** Brings both to one position; false where the live projection is too far behind, or of a newer version. */
   async function alignLive(): Promise<boolean> {
+    if ((await readSaved(redis, keys, projection)).version > projection.version) return false;
     const projectLive = makeProject({ redis, keys });
     let chunks = 0;
     while (!isNearEnd(await projectLive(projection))) {

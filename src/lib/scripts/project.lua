@@ -4,14 +4,16 @@
 -- back of a script that fails, and what a position has passed is never folded again.
 --
 -- KEYS: position, then the keys of the states
--- ARGV: number of streams; for each its name, position expected, new position; then the states
+-- ARGV: version of the projection expected, and from now on; number of streams; for each its name, position expected, new
+--       position; then the states
 -- Returns 1 when saved
 local SLICE = 1000
-local streams = tonumber(ARGV[1])
-local before_states = 1 + streams * 3
+local streams = tonumber(ARGV[3])
+local before_states = 3 + streams * 3
+if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then return 0 end
 for i = 0, streams - 1 do
-  local at = redis.call('HGET', KEYS[1], ARGV[2 + i * 3]) or '0-0'
-  if at ~= ARGV[3 + i * 3] then return 0 end
+  local at = redis.call('HGET', KEYS[1], ARGV[4 + i * 3]) or '0-0'
+  if at ~= ARGV[5 + i * 3] then return 0 end
 end
 -- Lua can hand over only some thousand values at once.
 for from = 2, #KEYS, SLICE do
@@ -22,7 +24,8 @@ for from = 2, #KEYS, SLICE do
   end
   redis.call('MSET', unpack(pairs_))
 end
+redis.call('HSET', KEYS[1], 'version', ARGV[2])
 for i = 0, streams - 1 do
-  redis.call('HSET', KEYS[1], ARGV[2 + i * 3], ARGV[4 + i * 3])
+  redis.call('HSET', KEYS[1], ARGV[4 + i * 3], ARGV[6 + i * 3])
 end
 return 1
