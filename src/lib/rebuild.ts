@@ -100,14 +100,21 @@ async function rebuildProjection(
     return rebuilt.version === projection.version && isBeyond;
   }
 
-  /** Starts from the checkpoint: the entries before it may be trimmed. The position comes last, so a kill begins anew. */
+  /**
+   * Starts from the checkpoint: the entries before it may be trimmed. The position comes last, so a kill begins anew; and a
+   * trim that was frozen and does not know that it lost its lease may move the checkpoint meanwhile.
+   */
   async function begin(): Promise<void> {
-    const start = await redis.hgetall(checkpoint.projector(name));
-    assertKnown(projection, Number(start.version ?? 0));
-    await discard();
-    await copyStates();
-    const hasCheckpoint = Object.keys(start).length > 0;
-    if (hasCheckpoint) await redis.hset(copy.projector(name), { ...start, version: projection.version });
+    for (;;) {
+      const start = await redis.hgetall(checkpoint.projector(name));
+      assertKnown(projection, Number(start.version ?? 0));
+      await discard();
+      await copyStates();
+      if (toCanonicalJson(await redis.hgetall(checkpoint.projector(name))) !== toCanonicalJson(start)) continue;
+      const hasCheckpoint = Object.keys(start).length > 0;
+      if (hasCheckpoint) await redis.hset(copy.projector(name), { ...start, version: projection.version });
+      return;
+    }
   }
 
   async function discard(): Promise<void> {

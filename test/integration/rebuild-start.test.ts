@@ -6,6 +6,7 @@ import { makeProject, type Projection, readSaved } from '../../src/lib/projector
 import { rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
 
 const test = suite('where a rebuild begins');
 const keys = makeKeys('{r}:');
@@ -107,6 +108,23 @@ test('an older version touches nothing that a newer one has folded, until it reb
   await fold(second, checkpoint);
   assert.match((await refused(rebuildWith(first))).message, /newer version/);
   assert.equal(await states(), [{ alerts: 2 }]);
+});
+
+test('a checkpoint that moves while it is copied is copied again', async () => {
+  const ids = Array.from({ length: 20_000 }, (_, n) => `id${n}`);
+  const wide = { ...first, ids: () => ids };
+  await add(['calendly-1-0']);
+  await fold(wide, checkpoint);
+  await add(['calendly-2-0']);
+  const before = await redis.dbsize();
+  const rebuilding = rebuildWith(wide);
+  // As a trim that was frozen and has lost its lease.
+  await waitFor('the copy to be under way', async () => (await redis.dbsize()) > before + 2_000);
+  await fold(wide, checkpoint, server.connect() as unknown as RedisClient);
+  assert.is(await redis.exists(keysOfCopy(keys, 'rebuild').projector('alerts')), 0, 'it came too late');
+  await redis.xtrim(keys.stream('events:alerted'), 'MAXLEN', 0);
+  await rebuilding;
+  assert.equal([...new Set(await redis.mget(ids.map((id) => keys.projection('alerts', id))))], ['{"alerts":2}']);
 });
 
 test.run();
