@@ -42,6 +42,10 @@ export function makeKeys(prefix: string) {
     redriven: (call: string) => `${prefix}redriven:${call}`,
     /** Hash: replays that have not come to the end of their range, by id (JSON). */
     replays: () => `${prefix}replays`,
+    /** Hash: how many entries trimming has dropped, by stream. */
+    trimmed: () => `${prefix}trimmed`,
+    /** How many entries others had deleted when last looked, by stream. */
+    deletionsSeen: () => `${prefix}deletions:seen`,
     /** Where the automatic trimming goes on (JSON). */
     trimCursor: () => `${prefix}trim:cursor`,
     /** Sorted set: event ids that wait for a provider's return, by when they began to wait (ms). */

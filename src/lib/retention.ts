@@ -1,6 +1,7 @@
 /**
  * Lets RETENTION_DAYS hold by itself: once an hour one of the workers trims what is old and done, in slices that give way
- * to the work, and looks for groups that nobody serves. Where there is nothing to trim it says nothing.
+ * to the work, and looks for groups that nobody serves; each minute it is looked whether entries were deleted by hand. Where there
+ * is nothing to trim it says nothing.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +16,7 @@ import { recordOperation } from './operations.js';
 import type { Projection } from './projector.js';
 import type { RedisClient } from './redis.js';
 import { type TrimCursor, type TrimReport, trim } from './trim.js';
+import { reportVanished } from './vanished.js';
 
 export type RetentionOptions = {
   redis: RedisClient;
@@ -56,6 +58,7 @@ export function startRetention(options: RetentionOptions): Retention {
     let isFailing = false;
     while (!stopping.signal.aborted) {
       try {
+        await reportVanished(options);
         if (await takeLease()) await look();
         isFailing = false;
       } catch (error) {

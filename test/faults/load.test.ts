@@ -31,7 +31,8 @@ stage.inOwnWorld(
 stage.scenario('workers are scaled up, down, to none, and up again', async (world) => {
   const stories = makeStories(world.random.fork('scaling'), { leads: 40 });
   const counts = sized([1, 3, 1, 0, 2] as never, [1, 8, 1, 0, 2] as never) as unknown as number[];
-  const load = run(world, stories.take(RATE_PER_S * sized(5, 120)), { ratePerS: RATE_PER_S });
+  const ended = new AbortController();
+  const load = run(world, stories.take(sized(600, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
   for (const count of counts) {
     world.faultLog.add('scaled', `all groups to ${count}`);
     await world.scale(undefined, count);
@@ -39,6 +40,7 @@ stage.scenario('workers are scaled up, down, to none, and up again', async (worl
     if (count > 0) await untilEnded(world, sized(15, 500));
     else await untilWaiting(world, sized(5, 100));
   }
+  ended.abort();
   await load;
   await check(world);
 });

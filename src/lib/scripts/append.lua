@@ -10,7 +10,8 @@
 --                   12 version of its type            KEYS 5 rejected stream  6 its idem:seen  7 its progress
 -- mode 'revisions': other content is a new revision. ARGV 9 delivery  10 hash of the request id ('' for none)
 --                   KEYS 5 request ids of duplicates
--- A delivery makes one entry, however often it is sent: its name stands in that. Another one of a failed event is a new try.
+-- A delivery makes one entry, however often it is sent: its name stands in that. Another one of an
+-- event that has failed, or whose entry was deleted before its end, is a new try.
 -- Answers {'accepted' | 'duplicate', event id of the current try or '', key, 'changed' or ''}.
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
 
@@ -71,6 +72,12 @@ local function has_made_entry(entry, delivery)
   return false
 end
 
+-- What was deleted before it came to its end comes to none any more. Where nothing but `idem:seen` is left it has ended.
+local function has_vanished(entry)
+  local _, id = split_event_id(redis.call('HGET', entry.progress, 'id') or '')
+  return id and redis.call('EXISTS', entry.processed) == 0 and #redis.call('XRANGE', entry.stream, id, id) == 0
+end
+
 -- Other content under a known key, kept once for each body.
 local function keep_changed(entry)
   local first = redis.call('HGET', entry.progress, 'hash')
@@ -84,11 +91,12 @@ end
 local revision = mode == 'revisions' and find_revision(ARGV[10]) or 1
 local suffix = revision > 1 and ':r' .. revision or ''
 local entry = { stream = KEYS[1], seen = KEYS[2] .. suffix, progress = KEYS[4] .. suffix, stream_name = ARGV[3],
-  type = ARGV[4], key = ARGV[5] .. suffix, version = ARGV[6] }
+  processed = KEYS[3] .. suffix, type = ARGV[4], key = ARGV[5] .. suffix, version = ARGV[6] }
 
 local event_id = current_try(entry)
-local is_known = event_id or redis.call('EXISTS', KEYS[3] .. suffix) == 1
-local has_failed = redis.call('HGET', entry.progress, 'state') == 'failed'
+local is_known = event_id or redis.call('EXISTS', entry.processed) == 1
+local state = redis.call('HGET', entry.progress, 'state')
+local has_failed = state == 'failed' or (not state and has_vanished(entry))
 if is_known and (not has_failed or has_made_entry(entry, ARGV[9])) then
   if mode == 'revisions' then remember_duplicate(revision, ARGV[10]) end
   return { 'duplicate', event_id or '', entry.key, mode == 'unchanged' and keep_changed(entry) or '' }

@@ -92,7 +92,9 @@ if ARGV[6] == '1' then return { 'dropped', 1 } end
 local dropped = 0
 for event_id in pairs(ids) do
   local stream, id = split_event_id(event_id)
-  dropped = dropped + redis.call('XDEL', prefix .. stream, id)
+  local count = redis.call('XDEL', prefix .. stream, id)
+  if count > 0 then redis.call('HINCRBY', prefix .. 'trimmed', stream, count) end
+  dropped = dropped + count
 end
 for _, of in ipairs(unit) do redis.call('DEL', progress_of(of), prefix .. 'requests:' .. of) end
 return { 'dropped', dropped }

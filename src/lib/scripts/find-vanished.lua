@@ -1,0 +1,40 @@
+#!lua flags=allow-oom
+-- Reports what was deleted from a stream before a group came to it: of chains that have come to no end, each entry that is
+-- gone, unless a group holds it still and will find that itself, or it was reported before.
+--
+-- KEYS: progress of some chains
+-- ARGV: key prefix, JSON of the groups that read each stream
+-- Returns {event id, group} of each that was reported
+local prefix, readers = ARGV[1], cjson.decode(ARGV[2])
+local reported = {}
+
+local function is_held(group, stream, id, event_id)
+  local delivered = redis.call('EXISTS', prefix .. stream) == 1 and delivered_by_group(prefix .. stream)[group]
+  local is_pending = delivered and #redis.call('XPENDING', prefix .. stream, group, id, id, 1) > 0
+  return is_pending or is_put_off(prefix, group, event_id)
+end
+
+-- What came before the last step of a chain was done with: it led there.
+local function last_step(key)
+  local last_id, last_stream
+  for _, event_id in ipairs(redis.call('HKEYS', key)) do
+    local stream, id = split_event_id(event_id)
+    local is_step = stream and readers[stream] and readers[stream][1] ~= 'alert'
+    if is_step and (not last_id or is_after(id, last_id)) then last_id, last_stream = id, stream end
+  end
+  return last_stream, last_id
+end
+
+for _, key in ipairs(KEYS) do
+  local stream, id = last_step(key)
+  if stream and redis.call('HEXISTS', key, 'state') == 0 and #redis.call('XRANGE', prefix .. stream, id, id) == 0 then
+    local event_id = string.sub(stream, #'events:' + 1) .. '-' .. id
+    local is_told = redis.call('EXISTS', prefix .. 'progress:lost:' .. event_id) == 1
+    local group = readers[stream][1]
+    if not is_told and not is_held(group, stream, id, event_id) then
+      report_lost(prefix, event_id, group)
+      reported[#reported + 1] = { event_id, group }
+    end
+  end
+end
+return reported

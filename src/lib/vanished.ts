@@ -1,0 +1,37 @@
+/**
+ * Entries that somebody deleted before their group came to them: Redis passes them over, so they are looked for. What a group
+ * holds, or has put off, it finds out itself. It is only looked where more was deleted than trimming has dropped.
+ */
+import type { Logger } from 'pino';
+import { type GroupName, readersByStream, STREAMS } from './events.js';
+import type { Keys } from './keys.js';
+import { scanKeys } from './maintenance.js';
+import type { RedisClient } from './redis.js';
+import { loadScript } from './scripts.js';
+
+export type VanishedEntry = { eventId: string; group: GroupName };
+
+/** Each becomes an `event.failed`, `entry_lost`. Asked again it costs one look, until more is deleted. */
+export async function reportVanished(options: {
+  redis: RedisClient;
+  keys: Keys;
+  log: Logger;
+}): Promise<VanishedEntry[]> {
+  const { redis, keys, log } = options;
+  const count = loadScript(redis, 'count-deletions');
+  const find = loadScript(redis, 'find-vanished');
+  const deleted = (await count([keys.trimmed(), ...STREAMS.map((stream) => keys.stream(stream))], STREAMS)) as string;
+  const seen = (await redis.get(keys.deletionsSeen())) ?? STREAMS.map(() => '0').join(',');
+  if (deleted === seen) return [];
+  const reported: VanishedEntry[] = [];
+  for await (const found of scanKeys(redis, keys.progress(''))) {
+    const entries = (await find(found, [keys.prefix, JSON.stringify(readersByStream())])) as [string, GroupName][];
+    for (const [eventId, group] of entries) {
+      log.error({ group, event: eventId }, 'an entry was deleted before its group came to it');
+      reported.push({ eventId, group });
+    }
+  }
+  // What is deleted meanwhile is looked for the next time.
+  await redis.set(keys.deletionsSeen(), deleted);
+  return reported;
+}

@@ -1,0 +1,113 @@
+/** Entries that somebody deletes from under a group: told, and taken in again where the sender sends again. */
+
+import { randomUUID } from 'node:crypto';
+import { pino } from 'pino';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { makeAppend } from '../../src/lib/append.js';
+import { makeKeys } from '../../src/lib/keys.js';
+import { readOpenFailures } from '../../src/lib/open-failures.js';
+import type { RedisClient } from '../../src/lib/redis.js';
+import { startRetention } from '../../src/lib/retention.js';
+import { trim } from '../../src/lib/trim.js';
+import { reportVanished } from '../../src/lib/vanished.js';
+import { projections } from '../../src/projections/index.js';
+import { bookingEvent, type History, startHistory } from '../helpers/history.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+
+const test = suite('entries deleted from under a group');
+const log = pino({ level: 'silent' });
+
+let server: TestRedis;
+let redis: RedisClient;
+let keyPrefix: string;
+let prefixes = 0;
+const histories: History[] = [];
+
+test.before(async () => {
+  server = await startRedis();
+  redis = server.connect();
+});
+test.before.each(() => {
+  prefixes += 1;
+  keyPrefix = `v${prefixes}:`;
+});
+test.after.each(async () => {
+  await Promise.all(histories.splice(0).map((history) => history.stop()));
+});
+test.after(() => server.stop());
+
+async function start(): Promise<History> {
+  const history = await startHistory({ redisUrl: server.url, keyPrefix });
+  histories.push(history);
+  return history;
+}
+const keys = () => makeKeys(keyPrefix);
+const append = (id: string) =>
+  makeAppend({ redis, keyPrefix, idempotencyTtlS: 3_600, timeoutMs: 5_000 })(bookingEvent(id, ''), randomUUID());
+const report = () => reportVanished({ redis, keys: keys(), log });
+const idOf = (eventId: string) => eventId.slice(eventId.indexOf('-') + 1);
+
+test('one that no group has read is reported once, and a delivery after that is a new try', async () => {
+  const { eventId } = await append('a');
+  await append('b');
+  assert.equal(await report(), []);
+  await redis.xdel(keys().stream('events:calendly'), idOf(eventId!));
+  assert.equal(await report(), [{ eventId, group: 'enrich' }]);
+  assert.equal(await report(), []);
+  const [failure] = await readOpenFailures({ redis, keys: keys() });
+  assert.equal([failure!.eventId, failure!.error.code], [eventId, 'entry_lost']);
+  const again = await append('a');
+  assert.is(again.status, 'accepted');
+  assert.is.not(again.eventId, eventId);
+  assert.equal([(await append('a')).status, (await append('a')).eventId], ['duplicate', again.eventId]);
+  const history = await start();
+  await history.ended(again.eventId!);
+});
+
+test('of one that a later stage had still to read it is told as well; what was done is not missed', async () => {
+  const history = await start();
+  const done = await history.book('done');
+  await history.ended(done);
+  await history.stop();
+  histories.pop();
+  await append('a');
+  const streams = [keys().stream('events:calendly'), keys().stream('events:enriched')] as const;
+  // As enrich leaves it: read, answered with a follow-on that nobody has read yet.
+  const [[, [[id]]]] = (await redis.xreadgroup('GROUP', 'enrich', 'w', 'STREAMS', streams[0], '>')) as [
+    [string, [[string, string[]]]],
+  ];
+  const enriched = await redis.xadd(streams[1], '*', 'type', 'lead.enriched', 'key', 'k', 'cause', `calendly-${id}`);
+  await redis.hset(keys().progress('calendly:invitee.created:a'), `enriched-${enriched}`, '');
+  await redis.xack(streams[0], 'enrich', id);
+  await redis.xdel(streams[0], idOf(done), id);
+  assert.equal(await report(), []);
+  await redis.xdel(streams[1], enriched!);
+  assert.equal(await report(), [{ eventId: `enriched-${enriched}`, group: 'crm-sync' }]);
+});
+
+test('what trimming drops is no reason to look', async () => {
+  const history = await start();
+  await history.ended(await history.book('a'));
+  await history.projected();
+  const options = { redis, keys: keys(), projections, retentionMs: 1_000, now: Date.now() + 60_000 };
+  assert.is((await trim(options, { isDryRun: false })).dropped, 3);
+  await report();
+  assert.is(await redis.exists(keys().deletionsSeen()), 0);
+});
+
+test('a worker looks by itself', async () => {
+  const { eventId } = await append('a');
+  await redis.xdel(keys().stream('events:calendly'), idOf(eventId!));
+  const history = await start();
+  const retention = startRetention({ redis, keys: keys(), projections, retentionMs: 1e9, log, askMs: 20 });
+  try {
+    await waitFor('the alert', async () => (await redis.xlen(keys().stream('events:alerted'))) === 1);
+    assert.is(await history.statusOf(eventId!), 'lost');
+  } finally {
+    await retention.stop();
+  }
+});
+
+test.run();
