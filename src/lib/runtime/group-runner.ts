@@ -28,7 +28,7 @@ export type GroupRunner = {
   stop: () => Promise<void>;
   /** Aborts what runs and hands back all that is held, in a moment. */
   stopNow: () => Promise<void>;
-  /** When the read loop last came round, by this process' clock in ms: liveness is this, not an open connection. */
+  /** When the read loop last came round (`performance.now()`): liveness is this, not an open connection. */
   lastLoopAt: () => number;
   /** The connection was made anew: replies may be lost. */
   reconnected: () => void;
@@ -75,7 +75,7 @@ export function runGroup(options: {
   let wake = () => {};
   const heartbeat = makeHeartbeat({
     visibilityTimeoutMs: policy.visibilityTimeoutMs,
-    beat: keepHeld,
+    beat: () => keepHeld().then(() => void failing.delete('heartbeat')),
     onStale: () => deliverer.fenceOff(),
     onError: (error) => void mend('heartbeat', error),
   });
@@ -92,9 +92,9 @@ export function runGroup(options: {
     },
   });
   const takeOver = makeTakeOver({ store, deliverer, log, onTime: options.onTime });
-  const lastRun = { refresh: 0, tick: 0, save: 0, reap: Date.now() };
+  const lastRun = { tick: Number.NEGATIVE_INFINITY, save: Number.NEGATIVE_INFINITY, reap: performance.now() };
   const failing = new Set<string>();
-  let lastLoopAt = Date.now();
+  let lastLoopAt = performance.now();
   let reading: Promise<void> = Promise.resolve();
   let mayHaveMore = true;
   let hasRead = false;
@@ -118,7 +118,7 @@ export function runGroup(options: {
 
   async function read(): Promise<void> {
     while (!stopping.signal.aborted) {
-      lastLoopAt = Date.now();
+      lastLoopAt = performance.now();
       try {
         await readOnce();
       } catch (error) {
@@ -183,7 +183,6 @@ export function runGroup(options: {
     const held = deliverer.held();
     const idsByStream = new Map([...byStream(held)].map(([stream, entries]) => [stream, entries.map(({ id }) => id)]));
     const notOwned = await store.keep(idsByStream);
-    failing.delete('heartbeat');
     // Before the answer it may have been settled, which is no loss; that is known here a turn later.
     await nextTurn();
     const unclaimed = stillHeld(held, notOwned);
@@ -206,8 +205,9 @@ export function runGroup(options: {
   }
 
   function isTime(name: keyof typeof lastRun, everyMs: number): boolean {
-    if (Date.now() - lastRun[name] < everyMs) return false;
-    lastRun[name] = Date.now();
+    const now = performance.now();
+    if (now - lastRun[name] < everyMs) return false;
+    lastRun[name] = now;
     return true;
   }
 

@@ -52,11 +52,11 @@ export function makeTakeOver(options: {
       if (hasStrays) entries.push(...(await adopt(room)));
       const isTurnOfSuspect = suspectsLeft > 0 && room().alone > 0;
       const isTurnOfLeft = isBehind && room().free > 0;
-      if (isTurnOfSuspect || isTurnOfLeft || Date.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
-        reclaimedAt = Date.now();
+      if (isTurnOfSuspect || isTurnOfLeft || performance.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
+        reclaimedAt = performance.now();
         await reclaimInto(entries, room);
       }
-      if (!isTurnOfNew && room().free > 0 && Date.now() >= nextDueAt) {
+      if (!isTurnOfNew && room().free > 0 && performance.now() >= nextDueAt) {
         entries.push(...(await takeDue(room())));
         isTurnOfNew = room().free === 0;
       }
@@ -68,9 +68,9 @@ export function makeTakeOver(options: {
       hasStrays = true;
     },
     restMs: () => {
-      const untilDue = nextDueAt - Date.now();
+      const untilDue = nextDueAt - performance.now();
       const isTurnOfSuspect = suspectsLeft > 0 && deliverer.room().alone > 0;
-      const untilReclaim = isTurnOfSuspect ? SUSPECT_EVERY_MS : reclaimedAt + RECLAIM_EVERY_MS - Date.now();
+      const untilReclaim = isTurnOfSuspect ? SUSPECT_EVERY_MS : reclaimedAt + RECLAIM_EVERY_MS - performance.now();
       return Math.max(0, Math.min(untilDue, untilReclaim));
     },
     hasSuspects: () => suspectsLeft > 0,
@@ -78,7 +78,7 @@ export function makeTakeOver(options: {
   };
 
   function parked(delayMs: number): void {
-    nextDueAt = Math.min(nextDueAt, Date.now() + Math.max(delayMs, DUE_EVERY_MS_MIN));
+    nextDueAt = Math.min(nextDueAt, performance.now() + Math.max(delayMs, DUE_EVERY_MS_MIN));
   }
 
   async function adopt(room: () => Room): Promise<Entry[]> {
@@ -102,7 +102,7 @@ export function makeTakeOver(options: {
 
   async function takeDue(room: Room): Promise<Entry[]> {
     // Set before it is asked: something may be parked meanwhile.
-    nextDueAt = Date.now() + DUE_EVERY_MS;
+    nextDueAt = performance.now() + DUE_EVERY_MS;
     const due = await store.takeDue(room);
     onTime(due.now);
     if (due.nextDueAt !== undefined) parked(due.nextDueAt - due.now);

@@ -69,10 +69,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const policy: WorkPolicy = { ...config.work, idempotencyTtlS: config.idempotencyTtlS };
   const health = makeProviderHealth({ redis, keys, probeBaseMs: Math.max(200, Math.min(retryBaseMs, 2_000)), log });
   const reapMs = Math.max(REAP_AFTER_TIMEOUTS * visibilityTimeoutMs, REAP_MS_MIN);
-  let clockOffsetMs = 0;
-  const now = () => Date.now() + clockOffsetMs;
+  // The host's clock may be set at any time: it is asked once, until Redis' time is known.
+  let redisAheadMs = Date.now() - performance.now();
+  const now = () => Math.round(performance.now() + redisAheadMs);
   const onTime = (redisNow: number) => {
-    clockOffsetMs = redisNow - Date.now();
+    redisAheadMs = redisNow - performance.now();
   };
 
   const groups = options.consumers.map((consumer) => {
@@ -122,11 +123,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     metrics,
     isAlive: watchdog.isAlive,
     async stop() {
-      const endAt = Date.now() + policy.shutdownGraceMs + END_MS;
+      const endAt = performance.now() + policy.shutdownGraceMs + END_MS;
       watchdog.stop();
       const projected = within(PROJECTOR_END_MS, projector.stop());
       await Promise.all([...runners.map((runner) => runner.stop()), projected]);
-      await leave(endAt - Date.now());
+      await leave(endAt - performance.now());
     },
     async stopNow() {
       watchdog.stop();
