@@ -1,10 +1,9 @@
 /** The ingest process: webhooks in, events out. */
 import { makeAppend } from '../lib/append.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
-import { endOnCrash } from '../lib/crash.js';
 import { makeDebugQueries } from '../lib/debug.js';
 import { makeKeys } from '../lib/keys.js';
-import { describeError, makeLogger } from '../lib/logger.js';
+import { makeLogger } from '../lib/logger.js';
 import { readOverview } from '../lib/overview.js';
 import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
 import { connectRedis } from '../lib/redis.js';
@@ -28,7 +27,6 @@ async function main(): Promise<void> {
     name: 'ingest',
     readable: process.stdout.isTTY && !config.isProduction,
   });
-  endOnCrash((err) => log.fatal({ err }, 'ends by an error that nothing caught'));
   const sources = makeSources(config);
   const unverifiable = sources.filter(({ isVerifiable }) => !isVerifiable);
   assertVerifiable(config, unverifiable);
@@ -95,7 +93,7 @@ function assertVerifiable(
 }
 
 main().catch((error: unknown) => {
-  const { code, message, stack } = describeError(error);
-  process.stderr.write(`${error instanceof ConfigError ? error.message : code === undefined ? stack : message}\n`);
+  const isForPeople = error instanceof ConfigError || (error as NodeJS.ErrnoException).code !== undefined;
+  process.stderr.write(`${isForPeople ? (error as Error).message : String((error as Error).stack ?? error)}\n`);
   process.exit(1);
 });

@@ -2,6 +2,7 @@
  * Groups that nobody serves: what they have not finished is never trimmed, and one day Redis is full. They are reported;
  * dropping one is for a person (`gvi drop-group`).
  */
+import type { Logger } from 'pino';
 import { type StreamName, streamIdTime } from './event-id.js';
 import { type GroupName, readersByStream, STREAMS } from './events.js';
 import type { Keys } from './keys.js';
@@ -50,6 +51,19 @@ export async function findAbandonedGroups(
     ),
   );
   return described.filter((_, index) => isLeft[index]);
+}
+
+export async function tellAbandonedGroups({ redis, keys, log }: Store & { log: Logger }): Promise<void> {
+  for (const found of await findAbandonedGroups({ redis, keys })) {
+    const { stream, group, isKnown, pending, backlog, oldestAgeMs } = found;
+    if (pending + backlog === 0) continue;
+    log.warn(
+      { stream, group, pending, backlog, oldestAgeMs },
+      isKnown
+        ? 'nobody reads for a group: its entries are never trimmed; start a worker for it'
+        : 'a group that is none of this service keeps entries from being trimmed; gvi drop-group removes it',
+    );
+  }
 }
 
 /** `undefined` where the stream has no such group. */

@@ -31,6 +31,7 @@ const KNOWN_FAULTS: readonly { from: string; fixed: string; fault: string }[] = 
 ];
 const MEMORY_HIGH = 0.8;
 const MEMORY_FULL = 0.9;
+const MEMORY_SPARE = 0.05;
 const CLIENTS_HIGH = 0.8;
 const CLOCK_OFF_MS = 2_000;
 const STREAM_AHEAD_MS = 5_000;
@@ -57,6 +58,31 @@ export function inspectRedis(facts: RedisFacts, setting: RedisSetting): RedisFin
 export function findDangers({ maxmemoryPolicy, isDiskWritable }: RedisHealth): ('eviction' | 'disk')[] {
   const isEvicting = maxmemoryPolicy !== '' && maxmemoryPolicy !== 'noeviction';
   return [...(isEvicting ? (['eviction'] as const) : []), ...(isDiskWritable ? [] : (['disk'] as const))];
+}
+
+/** `full`: or nearly so. */
+export type MemoryLevel = 'fine' | 'scarce' | 'full';
+
+/** Who stood on a level before leaves it only with some room to spare, so that what sways around a line crosses it once. */
+export function judgeMemory({ usedBytes, limitBytes }: RedisHealth, before: MemoryLevel = 'fine'): MemoryLevel {
+  const share = limitBytes === 0 ? 0 : usedBytes / limitBytes;
+  if (share >= MEMORY_FULL || (before === 'full' && share >= MEMORY_FULL - MEMORY_SPARE)) return 'full';
+  if (share >= MEMORY_HIGH || (before !== 'fine' && share >= MEMORY_HIGH - MEMORY_SPARE)) return 'scarce';
+  return 'fine';
+}
+
+export function describeMemory({ usedBytes, limitBytes }: RedisHealth, level: MemoryLevel): RedisFinding {
+  const limit = limitBytes === 0 ? ', no limit set' : ` of ${inMb(limitBytes)} (${inPercent(usedBytes / limitBytes)})`;
+  const text = `Memory: ${inMb(usedBytes)} used${limit}`;
+  const fix = 'give Redis more memory, or drop what is finished: npm run -s gvi -- trim';
+  switch (level) {
+    case 'fine':
+      return ok(text);
+    case 'scarce':
+      return warning(text, fix);
+    case 'full':
+      return problem(`${text}: when it is full webhooks are answered 503`, fix);
+  }
 }
 
 /** What an answer of 2xx says, in one sentence. */
@@ -148,19 +174,13 @@ function inspectSnapshots({ save }: RedisFacts): RedisFinding {
       );
 }
 
-function inspectMemory({ usedBytes, limitBytes }: RedisFacts, { isProduction }: RedisSetting): RedisFinding {
-  const used = `${Math.round(usedBytes / 1_048_576)} MB`;
-  if (limitBytes === 0) {
-    const text = `Memory: ${used} used, no limit set`;
-    return isProduction
-      ? warning(`${text}: the system may kill Redis when the machine is full`, 'set maxmemory to 75 % of the machine')
-      : ok(text);
-  }
-  const share = usedBytes / limitBytes;
-  const text = `Memory: ${used} used of ${Math.round(limitBytes / 1_048_576)} MB (${Math.round(share * 100)} %)`;
-  if (share < MEMORY_HIGH) return ok(text);
-  const fix = 'give Redis more memory, or drop what is finished: npm run -s gvi -- trim';
-  return share < MEMORY_FULL ? warning(text, fix) : problem(`${text}: when it is full webhooks are answered 503`, fix);
+function inspectMemory(facts: RedisFacts, { isProduction }: RedisSetting): RedisFinding {
+  const found = describeMemory(facts, judgeMemory(facts));
+  if (facts.limitBytes > 0 || !isProduction) return found;
+  return warning(
+    `${found.finding}: the system may kill Redis when the machine is full`,
+    'set maxmemory to 75 % of the machine',
+  );
 }
 
 function inspectCluster({ isCluster }: RedisFacts, { redisUrl, keyPrefix }: RedisSetting): RedisFinding[] {
@@ -227,6 +247,9 @@ function inWords(ms: number): string {
   if (ms < 120_000) return `${(ms / 1_000).toFixed(1)} s`;
   return ms < 7_200_000 ? `${Math.round(ms / 60_000)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
 }
+
+const inMb = (bytes: number) => `${Math.round(bytes / 1_048_576)} MB`;
+const inPercent = (share: number) => `${Math.round(share * 100)} %`;
 
 const ok = (finding: string): RedisFinding => ({ level: 'ok', finding });
 const warning = (finding: string, fix: string): RedisFinding => ({ level: 'warning', finding, fix });

@@ -5,7 +5,14 @@ import { Gauge, type Registry } from 'prom-client';
 import { type Config, ConfigError } from './config.js';
 import type { Keys } from './keys.js';
 import type { RedisClient } from './redis.js';
-import { findDangers, inspectRedis, type RedisFinding } from './redis-checks.js';
+import {
+  describeMemory,
+  findDangers,
+  inspectRedis,
+  judgeMemory,
+  type MemoryLevel,
+  type RedisFinding,
+} from './redis-checks.js';
 import { judgeRedisError } from './redis-errors.js';
 import { type RedisFacts, type RedisHealth, readFacts, readHealth } from './redis-facts.js';
 import { describeRefusal, type RedisRefusal, sayRefusal } from './redis-refusal.js';
@@ -25,19 +32,25 @@ export type WatchOptions = {
   waitMs?: number;
   /** This Redis came after the start, and is not to be worked on: the process is to end. */
   onRefused?: () => void;
+  /** Called when its memory becomes scarce, and every hour while it is. */
+  whileMemoryIsScarce?: () => Promise<void>;
   everyMs?: number;
 };
 
 const EVERY_MS = 60_000;
 const RETRY_MS = 100;
+const LOOKS_IN_AN_HOUR = 60;
+const LEVELS: readonly MemoryLevel[] = ['fine', 'scarce', 'full'];
 const DANGERS = { eviction: 'it drops keys when memory is full', disk: 'it cannot write to its disk' } as const;
 
 /** Throws `ConfigError` when this Redis is not to be worked on, or refuses us. */
 export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
-  const { redis, keys, log, waitMs, onRefused, everyMs = EVERY_MS } = options;
+  const { redis, keys, log, waitMs, onRefused, whileMemoryIsScarce = async () => {}, everyMs = EVERY_MS } = options;
   const stopping = new AbortController();
   let health: RedisHealth | undefined;
   let dangers = '';
+  let memory: MemoryLevel = 'fine';
+  let looksSinceCalled = 0;
   let isStarting = true;
   let isLooking = false;
 
@@ -70,6 +83,7 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
     if (refusals.length > 0) throw new ConfigError(sayFindings(refusals));
     for (const finding of findings) report(finding);
     take(facts);
+    await callAboutMemory({ isNews: true });
   }
 
   /** `undefined` when the process stops first. Who cannot do without Redis waits for a master. */
@@ -112,19 +126,46 @@ export async function watchRedis(options: WatchOptions): Promise<RedisWatch> {
     if (isLooking) return;
     isLooking = true;
     const found = await readHealth(redis, keys).catch(() => undefined);
+    if (found !== undefined) {
+      const before = { dangers, memory };
+      take(found);
+      if (dangers !== before.dangers) reportDangers();
+      if (memory !== before.memory) reportMemory(found);
+      await callAboutMemory({ isNews: LEVELS.indexOf(memory) > LEVELS.indexOf(before.memory) });
+    }
     isLooking = false;
-    const before = dangers;
-    if (found !== undefined) take(found);
-    if (dangers === before) return;
-    if (dangers === '') log.info('redis keeps what it takes again');
-    else log.error(`redis may lose events: ${dangers}`);
   }
 
   function take(found: RedisHealth): void {
     health = found;
+    memory = judgeMemory(found, memory);
     dangers = findDangers(found)
       .map((danger) => DANGERS[danger])
       .join(', ');
+  }
+
+  function reportDangers(): void {
+    if (dangers === '') log.info('redis keeps what it takes again');
+    else log.error(`redis may lose events: ${dangers}`);
+  }
+
+  function reportMemory(found: RedisHealth): void {
+    if (memory === 'fine') log.info('redis has room in its memory again');
+    else report(describeMemory(found, memory));
+  }
+
+  async function callAboutMemory({ isNews }: { isNews: boolean }): Promise<void> {
+    looksSinceCalled += 1;
+    if (memory === 'fine' || !(isNews || looksSinceCalled >= LOOKS_IN_AN_HOUR)) return;
+    await whileMemoryIsScarce().then(
+      () => {
+        looksSinceCalled = 0;
+      },
+      () => {
+        // At the next look.
+        looksSinceCalled = LOOKS_IN_AN_HOUR;
+      },
+    );
   }
 }
 

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { findAbandonedGroups } from './abandoned-groups.js';
+import { tellAbandonedGroups } from './abandoned-groups.js';
 import type { StreamName } from './event-id.js';
 import { STREAMS } from './events.js';
 import type { Keys } from './keys.js';
@@ -88,19 +88,6 @@ export function startRetention(options: RetentionOptions): Retention {
   /** By any worker. */
   async function askAgainSoon(): Promise<void> {
     if ((await redis.get(lease)) === owner) await redis.pexpire(lease, askMs);
-  }
-}
-
-async function tellAbandonedGroups({ redis, keys, log }: RetentionOptions): Promise<void> {
-  for (const found of await findAbandonedGroups({ redis, keys })) {
-    const { stream, group, isKnown, pending, backlog, oldestAgeMs } = found;
-    if (pending + backlog === 0) continue;
-    log.warn(
-      { stream, group, pending, backlog, oldestAgeMs },
-      isKnown
-        ? 'nobody reads for a group: its entries are never trimmed; start a worker for it'
-        : 'a group that is none of this service keeps entries from being trimmed; gvi drop-group removes it',
-    );
   }
 }
 

@@ -246,4 +246,51 @@ test('while it runs it looks again: what turns dangerous is logged once and on t
   );
 });
 
+test('memory that becomes scarce is told once for each line it crosses, and again only after there was room', async () => {
+  const lines: { level: number; msg: string }[] = [];
+  const log = pino({ level: 'info' }, { write: (text: string) => void lines.push(JSON.parse(text)) });
+  const config = parseConfig({ REDIS_URL: server.url, KEY_PREFIX: keys.prefix });
+  await redis.set('ballast', 'x'.repeat(40_000_000));
+  let asked = 0;
+  const whileMemoryIsScarce = async () => {
+    asked += 1;
+  };
+  const watch = await watchRedis({ redis, keys, config, log, everyMs: 20, whileMemoryIsScarce });
+  const registry = new Registry();
+  watch.addMetrics(registry);
+  const began = lines.length;
+  const isSeen = async (share: number) => {
+    const used = Number(/used_memory:(\d+)/.exec(await redis.info('memory'))![1]);
+    await redis.config('SET', 'maxmemory', Math.round(used / share));
+    await waitFor(`a look at ${share}`, async () => {
+      const ratio = Number(/gvi_redis_memory_used_ratio ([\d.]+)/.exec(await registry.metrics())![1]);
+      return Math.abs(ratio - share) < 0.02;
+    });
+  };
+  const told = () => lines.slice(began).map(({ level, msg }) => `${level} ${/\d+ %|room/.exec(msg)?.[0]}`);
+  const seen: string[] = [];
+  for (const share of [0.5, 0.83, 0.77, 0.83, 0.93, 0.87, 0.93, 0.6, 0.95]) {
+    await isSeen(share);
+    seen.push(`${told().length} at ${share}`);
+  }
+  assert.equal(seen, [
+    ...['0 at 0.5', '1 at 0.83', '1 at 0.77', '1 at 0.83', '2 at 0.93', '2 at 0.87', '2 at 0.93', '3 at 0.6'],
+    '4 at 0.95',
+  ]);
+  assert.equal(told(), ['40 83 %', '50 93 %', '30 room', '50 95 %']);
+  assert.is(asked, 3);
+  await waitFor('the groups to be looked for again while it stays so', () => asked > 3);
+  watch.stop();
+});
+
+test('ingest tells of abandoned groups when it finds memory scarce, also with no worker running', async () => {
+  await redis.xgroup('CREATE', keys.stream('events:calendly'), 'left-over', '0', 'MKSTREAM');
+  await redis.xadd(keys.stream('events:calendly'), '*', 'type', 'calendly.invitee.created');
+  await redis.set('ballast', 'x'.repeat(40_000_000));
+  await redis.config('SET', 'maxmemory', '50mb');
+  const ingest = services.start('ingest', settings());
+  await line(ingest, /^redis: Memory: .*8\d %/);
+  assert.is((await line(ingest, 'a group that is none of this service')).level, 40);
+});
+
 test.run();
