@@ -8,6 +8,8 @@ export type Defence = {
   changes: readonly { file: string; from: string; to: string }[];
   /** Test files of which at least one test must fail without it. */
   tests: readonly string[];
+  /** Files of the fault suite of which one must as well: with `--faults`, as they take minutes. */
+  faults?: readonly string[];
 };
 
 export const DEFENCES: readonly Defence[] = [
@@ -22,6 +24,7 @@ export const DEFENCES: readonly Defence[] = [
       },
     ],
     tests: ['test/integration/runtime.test.ts'],
+    faults: ['test/faults/stalls.test.ts'],
   },
   {
     name: 'heartbeat',
@@ -34,6 +37,7 @@ export const DEFENCES: readonly Defence[] = [
       },
     ],
     tests: ['test/integration/runtime.test.ts'],
+    faults: ['test/faults/stalls.test.ts'],
   },
   {
     name: 'append guard',
@@ -46,6 +50,7 @@ export const DEFENCES: readonly Defence[] = [
       },
     ],
     tests: ['test/integration/append.test.ts'],
+    faults: ['test/faults/killed-ingest.test.ts'],
   },
   {
     name: 'names of deliveries',
@@ -83,6 +88,7 @@ export const DEFENCES: readonly Defence[] = [
       },
     ],
     tests: ['test/integration/isolation.test.ts'],
+    faults: ['test/faults/poison.test.ts'],
   },
   {
     name: 'control of isolation',
@@ -107,12 +113,14 @@ export const DEFENCES: readonly Defence[] = [
       },
     ],
     tests: ['test/integration/trim.test.ts'],
+    faults: ['test/faults/operations.test.ts'],
   },
   {
     name: 'deadline',
     against: 'a link that swallows everything and never ends',
     changes: [{ file: 'src/lib/redis.ts', from: '    socketTimeout: SILENCE_MS,\n', to: '' }],
     tests: ['test/integration/redis-connections.test.ts'],
+    faults: ['test/faults/network.test.ts'],
   },
   {
     name: 'parked retries',
