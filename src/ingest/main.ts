@@ -1,9 +1,11 @@
 /** The ingest process: webhooks in, events out. */
+import { tellAbandonedGroups } from '../lib/abandoned-groups.js';
 import { makeAppend } from '../lib/append.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
+import { endOnCrash } from '../lib/crash.js';
 import { makeDebugQueries } from '../lib/debug.js';
 import { makeKeys } from '../lib/keys.js';
-import { makeLogger } from '../lib/logger.js';
+import { describeError, makeLogger } from '../lib/logger.js';
 import { readOverview } from '../lib/overview.js';
 import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
 import { connectRedis } from '../lib/redis.js';
@@ -27,6 +29,7 @@ async function main(): Promise<void> {
     name: 'ingest',
     readable: process.stdout.isTTY && !config.isProduction,
   });
+  endOnCrash((err) => log.fatal({ err }, 'ends by an error that nothing caught'));
   const sources = makeSources(config);
   const unverifiable = sources.filter(({ isVerifiable }) => !isVerifiable);
   assertVerifiable(config, unverifiable);
@@ -42,6 +45,8 @@ async function main(): Promise<void> {
   const watch = await watchRedis({
     ...{ redis: queries, keys, config, log, waitMs: REDIS_WAIT_MS },
     onRefused: () => process.exit(1),
+    // With no worker running nobody else would.
+    whileMemoryIsScarce: () => tellAbandonedGroups({ redis: queries, keys, log }),
   });
   watch.addMetrics(metrics.registry);
   const updateMetrics = addPipelineMetrics(metrics.registry, () => readOverview({ redis: queries, keys }));
@@ -93,7 +98,7 @@ function assertVerifiable(
 }
 
 main().catch((error: unknown) => {
-  const isForPeople = error instanceof ConfigError || (error as NodeJS.ErrnoException).code !== undefined;
-  process.stderr.write(`${isForPeople ? (error as Error).message : String((error as Error).stack ?? error)}\n`);
+  const { code, message, stack } = describeError(error);
+  process.stderr.write(`${error instanceof ConfigError ? error.message : code === undefined ? stack : message}\n`);
   process.exit(1);
 });
