@@ -17,8 +17,6 @@ export type Quality = 0 | 1 | 2;
  */
 export type Written = { quality: Quality; hash: string; order: string; turn: string };
 
-export type BookingState = { state: string; startsAt: string; order: string };
-
 export type NoteState = {
   id: string | null;
   revision: number;

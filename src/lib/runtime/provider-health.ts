@@ -8,8 +8,6 @@ import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
 
-export type Pause = { provider: Provider; kind: OutageKind; reason: string; since: string };
-
 export type ProviderHealth = {
   isPaused: (provider: Provider) => boolean;
   /** Asks Redis which providers are paused, unless that was done less than `maxAgeMs` ago. */
