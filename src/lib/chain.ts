@@ -134,14 +134,17 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
     group: GroupName,
     { eventId, stream, id }: RawEntry,
   ): Promise<Pick<Chain, 'status' | 'waiting'>> {
-    const [dueAt, json, pending, ...waits] = await Promise.all([
+    const [dueAt, json, pending, waits, pauses] = await Promise.all([
       redis.zscore(keys.parked(group), eventId),
       redis.hget(keys.attempts(group), eventId),
       redis.xpending(keys.stream(stream), group, id, id, 1).catch(() => []) as Promise<unknown[]>,
-      ...PROVIDERS.map((provider) => redis.zscore(keys.waiting(group, provider), eventId)),
+      Promise.all(PROVIDERS.map((provider) => redis.zscore(keys.waiting(group, provider), eventId))),
+      Promise.all(PROVIDERS.map((provider) => redis.exists(keys.pause(provider)))),
     ]);
     const record = parseRecord(json ?? '');
-    const provider = PROVIDERS.find((_, index) => waits[index] !== null && waits[index] !== undefined);
+    const place = waits.findIndex((since) => since !== null && since !== undefined);
+    // It may be up, and all it waits for is its turn.
+    const provider = pauses[place] === 1 ? PROVIDERS[place] : undefined;
     const status: EventStatus =
       provider !== undefined ? 'paused' : dueAt !== null ? 'retrying' : pending.length > 0 ? 'running' : 'queued';
     if (record === undefined) return { status };

@@ -48,7 +48,7 @@ export function makeKeys(prefix: string) {
     deletionsSeen: () => `${prefix}deletions:seen`,
     /** Where the automatic trimming goes on (JSON). */
     trimCursor: () => `${prefix}trim:cursor`,
-    /** Sorted set: event ids that wait for a provider's return, by when they began to wait (ms). */
+    /** Sorted set: event ids that wait for a provider's return or for their turn with it, by since when (ms). */
     waiting: (group: GroupName, provider: Provider) => `${prefix}waiting:${group}:${provider}`,
     /** Hash: a provider's pause, absent while it is up. */
     pause: (provider: Provider) => `${prefix}pause:${provider}`,

@@ -52,8 +52,11 @@ const enrichThrough = (gemini: Model) =>
     },
   });
 
-async function start(gemini: Model, env: Record<string, string> = {}): Promise<TestWorker> {
-  const worker = await startTestWorker({ redisUrl: redis.url, keyPrefix, consumers: [enrichThrough(gemini)], env });
+async function start(gemini: Model, env: Record<string, string> = {}, concurrency?: number): Promise<TestWorker> {
+  const worker = await startTestWorker({
+    ...{ redisUrl: redis.url, keyPrefix, consumers: [enrichThrough(gemini)], env },
+    ...(concurrency === undefined ? {} : { concurrency }),
+  });
   workers.push(worker);
   return worker;
 }
@@ -65,6 +68,8 @@ const cancel = (worker: TestWorker, id: string) =>
     ...{ type: 'calendly.invitee.canceled', key: `calendly:invitee.canceled:${id}` },
     body: { ...booking(id), event: 'invitee.canceled' },
   });
+const eventIdOf = async ({ redis: client, keys }: TestWorker, id: string) =>
+  (await client.get(keys.idemSeen(`calendly:invitee.created:${id}`)))!;
 const down = (kind: 'outage' | 'configuration' = 'outage', retryAfterMs?: number) =>
   new OutageError('Gemini answered 503', { code: 'gemini_503', provider: 'gemini', kind, retryAfterMs });
 const health = (worker: TestWorker) => readStream(worker, 'events:health');
@@ -194,6 +199,46 @@ test('a configuration error pauses at once and says so, and its end is noticed s
   assert.ok(probeMs <= 10_000, `it is noticed only after ${probeMs} ms that it was mended`);
 });
 
+test('while a provider hangs, what does not need it is done, before anybody knows of the outage and after', async () => {
+  const gemini = hangingModel();
+  gemini.call = () => new Promise<void>((succeed, fail) => gemini.hanging.push({ succeed, fail }));
+  const worker = await start(gemini, {}, 4);
+  for (let i = 0; i < 12; i += 1) await book(worker, `a${i}`);
+  await waitFor('as many to hang as may', () => gemini.hanging.length === 3);
+  await toWait(worker, 9);
+  for (let i = 0; i < 3; i += 1) await cancel(worker, `c${i}`);
+  const enriched = async () => (await readStream(worker, 'events:enriched')).length;
+  await waitFor('the cancellations', async () => (await enriched()) === 3);
+  assert.is((await makeChains(worker).findChain(await eventIdOf(worker, 'a11')))?.status, 'queued');
+  for (const { fail } of gemini.hanging.splice(0)) fail(down());
+  await waitFor('as many probes to hang as may', () => gemini.hanging.length === 3);
+  await cancel(worker, 'c3');
+  await waitFor('the cancellation', async () => (await enriched()) === 4);
+  gemini.call = async () => {};
+  for (const { succeed } of gemini.hanging.splice(0)) succeed();
+  await waitFor('all', async () => (await enriched()) === 16);
+  for (const { fields } of await readStream(worker, 'events:enriched')) assert.is(fields.attempts, '1');
+});
+
+test('what waited for a provider is done as slots fall free, in the order in which it came', async () => {
+  const gemini = { order: [] as string[], call: (_key: string): void | Promise<void> => {} };
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  gemini.call = async (key) => {
+    gemini.order.push(key.slice('calendly:invitee.created:'.length));
+    await opened;
+  };
+  const worker = await start(gemini, {}, 2);
+  const ids = Array.from({ length: 30 }, (_, index) => `a${index}`);
+  for (const id of ids) await book(worker, id);
+  await toWait(worker, 29);
+  open();
+  await waitFor('all', async () => (await readStream(worker, 'events:enriched')).length === 30);
+  assert.equal(gemini.order, ids);
+});
+
 test('a probe that hangs keeps no other from beginning, and ends the pause whenever it succeeds', async () => {
   const gemini = hangingModel();
   const worker = await start(gemini);
@@ -221,6 +266,19 @@ test('a probe that hangs and fails puts off the next only where the provider ask
   gemini.hanging[1]!.fail(down('outage', 60_000));
   await toWait(worker, 1);
   assert.ok((await probeAt(worker)) > due, 'the wait that the provider names is kept');
+});
+
+test('a pause that was begun before the clock of Redis went back is probed all the same', async () => {
+  const gemini = { isDown: true, call: () => {} };
+  gemini.call = () => {
+    if (gemini.isDown) throw down('configuration');
+  };
+  const worker = await start(gemini);
+  await book(worker, 'a');
+  await toWait(worker, 1);
+  gemini.isDown = false;
+  await worker.redis.hset(pauseOf(worker), 'probeAt', Date.now() + 3_600_000);
+  await waitFor('the end of the pause', async () => (await health(worker)).length === 2);
 });
 
 test('the next outage is probed as soon as the last one was at first, whichever worker has ended that', async () => {

@@ -5,11 +5,12 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
+import type { Provider } from '../errors.js';
 import type { StoredEvent } from '../events.js';
 import type { Entry } from './entry.js';
 import type { RetryPolicy } from './failure.js';
 import { type Fence, makeFence } from './fence.js';
-import type { GroupStore, Room } from './group-store.js';
+import type { GroupStore, ProviderRoom, Room } from './group-store.js';
 import type { Isolation } from './isolation.js';
 import { makeSettlements, type Prepared, type SettlementOptions } from './settlements.js';
 import type { Settlement, Settler } from './settler.js';
@@ -38,6 +39,8 @@ export type DelivererOptions = SettlementOptions & {
 export type Deliverer = {
   /** How many entries may be read now. */
   room: () => Room;
+  /** Of these, how many may need the provider. */
+  roomFor: (provider: Provider) => ProviderRoom;
   /** Entries that are held already are passed over. */
   deliver: (entries: readonly Entry[]) => void;
   held: () => readonly Entry[];
@@ -57,6 +60,11 @@ type Held = { entry: Entry; fence: Fence; isFencedOff: boolean };
 
 type Ready = Prepared & { item: Held };
 
+/**
+ * While a provider hangs, the calls that need it may hold so much of the slots: the rest goes on with what does not need
+ * it. A batch holds events of both kinds, and its providers hang for seconds only.
+ */
+const NEEDING_SHARE = 0.75;
 const RETRY_MS = 100;
 /** So soon a suspect that waits for its start notices that it is to be handed back. */
 const DOOR_MS_MAX = 200;
@@ -65,12 +73,15 @@ const HELD_MAX = 4_000;
 
 export function makeDeliverer(options: DelivererOptions): Deliverer {
   const { consumer, parallelMax, store, settler, isolation, isFresh, log } = options;
-  const { prepare, toSettlement } = makeSettlements(options);
+  const { prepare, toSettlement, waitForRoom } = makeSettlements(options);
   const batchMax = isBatch(consumer) ? consumer.batchMax : 1;
+  const needingMax = isBatch(consumer) ? parallelMax : Math.max(1, Math.floor(parallelMax * NEEDING_SHARE));
   const held = new Map<string, Held>();
   const queue: Held[] = [];
   const suspects: Held[] = [];
   const whenIdle: (() => void)[] = [];
+  /** How many of the calls need each provider. */
+  const needing = new Map<Provider, number>();
   let calls = 0;
   let aloneCalls = 0;
   /** A suspect that has its slot and may not begin yet. */
@@ -86,6 +97,8 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
       free: isClosed ? 0 : Math.max(0, Math.min((parallelMax - calls) * batchMax - queue.length, HELD_MAX - held.size)),
       alone: !isClosed && isolation.isFree() && suspects.length === 0 ? 1 : 0,
     }),
+
+    roomFor,
 
     deliver(entries) {
       for (const entry of entries) {
@@ -169,7 +182,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     if (suspects.length === 0 || isAborted || !isolation.enter()) return;
     const item = suspects.shift()!;
     aloneCalls += 1;
-    void runCall([item], () => noteStart(item, 'alone')).finally(() => {
+    void runCall([item], () => noteStart(item, 'alone'), true).finally(() => {
       aloneCalls -= 1;
       isolation.leave();
       tellFree();
@@ -197,17 +210,41 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     }
   }
 
-  async function runCall(items: readonly Held[], begin: () => Promise<boolean> = async () => true): Promise<void> {
+  async function runCall(
+    items: readonly Held[],
+    begin: () => Promise<boolean> = async () => true,
+    isAlone = false,
+  ): Promise<void> {
     const ready: Ready[] = [];
     const settled: Promise<unknown>[] = [];
     for (const item of items) {
       const prepared = prepare(item.entry);
-      if ('event' in prepared) ready.push({ item, ...prepared });
+      const full = 'event' in prepared && !isAlone ? fullOf(item, prepared.needs) : undefined;
+      if (full !== undefined) settled.push(finish(item, async () => waitForRoom(item.entry, full)));
+      else if ('event' in prepared) ready.push({ item, ...prepared });
       else settled.push(finish(item, prepared.settle));
     }
+    const needs = isAlone ? [] : ready.flatMap((one) => one.needs);
+    count(needs, 1);
     if (ready.length > 0 && isFresh() && (await begin())) settled.push(work(ready));
     else for (const { item } of ready) letGo(item);
     await Promise.all(settled);
+    count(needs, -1);
+  }
+
+  function count(needs: readonly Provider[], change: 1 | -1): void {
+    for (const provider of new Set(needs)) needing.set(provider, (needing.get(provider) ?? 0) + change);
+  }
+
+  /** A provider that as many calls need as may. A probe was only taken where there was room for it. */
+  function fullOf({ entry }: Held, needs: readonly Provider[]): Provider | undefined {
+    return needs.find((provider) => entry.probes !== provider && roomFor(provider).usual < 1);
+  }
+
+  function roomFor(provider: Provider): ProviderRoom {
+    const used = needing.get(provider) ?? 0;
+    const mayProbe = isBatch(consumer) || used < Math.max(1, parallelMax - 1);
+    return { usual: Math.max(0, needingMax - used), mayProbe };
   }
 
   async function work(ready: readonly Ready[]): Promise<void> {

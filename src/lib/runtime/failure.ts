@@ -47,7 +47,7 @@ const CLOCKS_DIFFER_MS = 1_000;
 
 const STORE_WAIT_MS = 1_000;
 /** The code of a record that knows of no failure. */
-const NOT_YET = 'not_yet';
+export const NOT_YET = 'not_yet';
 
 /**
  * A provider's failure is an outage when no call for another event has succeeded since; then it burns no attempt. An

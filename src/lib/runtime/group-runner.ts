@@ -84,7 +84,7 @@ export function runGroup(options: {
     ...{ isFresh: heartbeat.isFresh, onStray: () => takeOver.findStrays() },
     onFree() {
       wake();
-      if (takeOver.hasSuspects()) bell.wake();
+      if (takeOver.freed() || takeOver.hasSuspects()) bell.wake();
     },
     onParked(delayMs) {
       takeOver.parked(delayMs);

@@ -18,7 +18,10 @@ export type Room = { free: number; alone: number };
 
 /** `entries` may be empty where there is more to be looked at (`again`), or where that must wait a moment (`hold`). */
 export type Taken = { entries: Entry[]; next: 'again' | 'hold' | 'end' };
-export type Due = { now: number; nextDueAt: number | undefined; entries: Entry[] };
+/** `waitsForRoom`: some wait for nothing but a slot of those that need their provider. */
+export type Due = { now: number; nextDueAt: number | undefined; entries: Entry[]; waitsForRoom: boolean };
+/** How many more calls may need a provider now, and whether one may that probes it. */
+export type ProviderRoom = { usual: number; mayProbe: boolean };
 export type Found = { entries: Entry[]; vanished: string[]; left: number };
 /** `left` of suspects alone; `isBehind`: others were left behind for want of room. */
 export type Reclaimed = Found & { cursor: string; isBehind: boolean };
@@ -83,13 +86,17 @@ export function makeGroupStore(options: GroupStoreOptions) {
     ends: (): ReadonlyMap<StreamName, string> => ends,
 
     /** Parked entries that are due, and waiting ones whose provider is up or is to be probed, in turns. */
-    async takeDue({ free, alone }: Room): Promise<Due> {
+    async takeDue({ free, alone }: Room, roomFor: (provider: Provider) => ProviderRoom): Promise<Due> {
       dueTurn += 1;
       const providerKeys = PROVIDERS.flatMap((provider) => [keys.pause(provider), keys.waiting(group, provider)]);
-      const [redisNow, nextDue, taken] = (await scripts.takeDue(
+      const rooms = PROVIDERS.flatMap((provider) => {
+        const { usual, mayProbe } = roomFor(provider);
+        return [provider, Math.min(usual, free), mayProbe ? 1 : 0];
+      });
+      const [redisNow, nextDue, taken, waitsForRoom] = (await scripts.takeDue(
         [keys.parked(group), ...working, keys.cursors(group), ...providerKeys],
-        [group, consumer, free, keys.prefix, reportsLoss, alone, dueTurn, ...PROVIDERS],
-      )) as [number, number, [string, string[], number, string, string, string][]];
+        [group, consumer, free, keys.prefix, reportsLoss, alone, dueTurn, ...rooms],
+      )) as [number, number, [string, string[], number, string, string, string][], number];
       const entries = taken.map(([eventId, flat, done, record, strikes, probes]) => {
         const ref = parseEventId(eventId)!;
         return {
@@ -97,7 +104,8 @@ export function makeGroupStore(options: GroupStoreOptions) {
           probes: (probes || undefined) as Provider | undefined,
         };
       });
-      return { now: redisNow, nextDueAt: nextDue < 0 ? undefined : nextDue, entries };
+      const nextDueAt = nextDue < 0 ? undefined : nextDue;
+      return { now: redisNow, nextDueAt, entries, waitsForRoom: waitsForRoom === 1 };
     },
 
     /** Entries that nobody keeps alive, from `cursor` on; `0-0` as the next cursor means that the end was reached. */

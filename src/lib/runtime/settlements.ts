@@ -10,7 +10,7 @@ import type { EventType, NewEvent, StoredEvent } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { WorkerMetrics } from '../metrics.js';
 import type { AttemptRecord, Entry } from './entry.js';
-import { decideFailure, type RetryPolicy } from './failure.js';
+import { decideFailure, NOT_YET, type RetryPolicy } from './failure.js';
 import { markKey } from './group-store.js';
 import type { ProviderHealth, ProviderState } from './provider-health.js';
 import type { Settlement } from './settler.js';
@@ -35,7 +35,7 @@ const UNKNOWN: ProviderState = { succeededAt: 0, pausedSince: undefined };
 
 export function makeSettlements(options: SettlementOptions) {
   const { consumer, health, keys, policy, log, metrics } = options;
-  return { prepare, toSettlement };
+  return { prepare, toSettlement, waitForRoom };
 
   /** What can be settled without the consumer is; all else is decoded. */
   function prepare(entry: Entry): Prepared | { settle: () => Promise<Settlement> } {
@@ -46,7 +46,7 @@ export function makeSettlements(options: SettlementOptions) {
       if (!consumer.on.includes(event.type)) return { settle: async () => ({ kind: 'ack' }) };
       const needs = consumer.needs?.(event) ?? [];
       const missing = entry.probes === undefined ? needs.find(health.isPaused) : undefined;
-      if (missing !== undefined) return { settle: async () => waitFor(missing, nextWaitRecord(entry, missing)) };
+      if (missing !== undefined) return { settle: async () => waitForReturn(entry, missing) };
       return { event, needs };
     } catch (error) {
       return { settle: () => settleError(entry, error) };
@@ -150,7 +150,17 @@ export function makeSettlements(options: SettlementOptions) {
     return { kind: 'wait', set: keys.waiting(consumer.name, provider), delayMs: 0, record };
   }
 
-  function nextWaitRecord(entry: Entry, provider: Provider): AttemptRecord {
+  function waitForReturn(entry: Entry, provider: Provider): Settlement {
+    const reason = { code: `${provider}_paused`, message: `Waits for ${provider}` };
+    return waitFor(provider, nextWaitRecord(entry, reason));
+  }
+
+  /** As many calls need this provider as may: it waits where it would if the provider were away, which is no failure. */
+  function waitForRoom(entry: Entry, provider: Provider): Settlement {
+    return waitFor(provider, nextWaitRecord(entry, { code: NOT_YET, message: `Waits for its turn with ${provider}` }));
+  }
+
+  function nextWaitRecord(entry: Entry, reason: Pick<AttemptRecord, 'code' | 'message'>): AttemptRecord {
     const now = options.now();
     const before = entry.record;
     return {
@@ -159,8 +169,8 @@ export function makeSettlements(options: SettlementOptions) {
       ...(before?.doubtAt === undefined ? {} : { doubtAt: before.doubtAt }),
       waitedMs: waitedMs(entry),
       parkedAt: now,
-      code: before?.code ?? `${provider}_paused`,
-      message: before?.message ?? `Waits for ${provider}`,
+      code: before?.code ?? reason.code,
+      message: before?.message ?? reason.message,
     };
   }
 

@@ -16,6 +16,8 @@ export type TakeOver = {
   restMs: () => number;
   /** True while suspects wait for the isolation slot. */
   hasSuspects: () => boolean;
+  /** A slot has fallen free. True where something waits for one. */
+  freed: () => boolean;
   /** This worker has parked something for so long. */
   parked: (delayMs: number) => void;
   /** Replies may have been lost: look for what they handed out. */
@@ -41,6 +43,7 @@ export function makeTakeOver(options: {
   let suspectsLeft = 0;
   let nextDueAt = 0;
   let isTurnOfNew = false;
+  let waitsForRoom = false;
   /** More of what dead workers left is there than there was room for: it comes first, as slots fall free. */
   let isBehind = false;
   let reclaimedAt = 0;
@@ -74,6 +77,10 @@ export function makeTakeOver(options: {
       return Math.max(0, Math.min(untilDue, untilReclaim));
     },
     hasSuspects: () => suspectsLeft > 0,
+    freed() {
+      if (waitsForRoom) parked(0);
+      return waitsForRoom;
+    },
     parked,
   };
 
@@ -103,7 +110,8 @@ export function makeTakeOver(options: {
   async function takeDue(room: Room): Promise<Entry[]> {
     // Set before it is asked: something may be parked meanwhile.
     nextDueAt = performance.now() + DUE_EVERY_MS;
-    const due = await store.takeDue(room);
+    const due = await store.takeDue(room, deliverer.roomFor);
+    waitsForRoom = due.waitsForRoom;
     onTime(due.now);
     if (due.nextDueAt !== undefined) parked(due.nextDueAt - due.now);
     return due.entries;

@@ -7,11 +7,14 @@
 --
 -- KEYS: parked, attempts, strikes, cursors, then for each provider: its pause, the entries waiting for it
 -- ARGV: group, consumer, limit, key prefix, whether a vanished entry is reported (1|0), room in the isolation slot, number of
---       the turn, then the providers' names
--- Returns {now, next due or -1, entries of {event id, fields, done, attempts record, strikes, provider probed}}
+--       the turn, then for each provider its name, how many that wait for it there is room for, and whether a probe may begin
+-- Returns {now, next due or -1, entries of {event id, fields, done, attempts record, strikes, provider probed}, whether any
+-- wait for room alone (1|0)}
 local group, consumer, limit, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
 local now = now_ms()
 local taken, passed_over = {}, {}
+-- A longer wait was noted before the clock went back (`provider-health.ts`).
+local PROBE_WAIT_MS_MAX = 75000
 -- So many may have to be passed over.
 local suspects
 
@@ -57,17 +60,18 @@ local waiting_sets = {}
 for i = 6, #KEYS, 2 do waiting_sets[#waiting_sets + 1] = KEYS[i] end
 local is_waiting = redis.call('EXISTS', unpack(waiting_sets)) > 0
 local is_due = first[2] and tonumber(first[2]) <= now
-if not is_due and not is_waiting then return { now, first[2] and tonumber(first[2]) or -1, {} } end
+if not is_due and not is_waiting then return { now, first[2] and tonumber(first[2]) or -1, {}, 0 } end
 
 suspects = redis.call('HLEN', KEYS[3])
-local sources = { { KEYS[1], '-inf', now } }
-for i = 8, #ARGV do
-  local pause, waiting = KEYS[5 + (i - 8) * 2], KEYS[6 + (i - 8) * 2]
+local sources = { { set = KEYS[1], from = '-inf', to = now, room = math.huge } }
+for i = 8, #ARGV, 3 do
+  local place = 5 + (i - 8) / 3 * 2
+  local pause, waiting, room, may_probe = KEYS[place], KEYS[place + 1], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1'
   if limit > #taken and redis.call('EXISTS', waiting) == 1 then
-    local probe_at = redis.call('HGET', pause, 'probeAt')
+    local probe_at = tonumber(redis.call('HGET', pause, 'probeAt'))
     if not probe_at then
-      sources[#sources + 1] = { waiting, '-inf', '+inf' }
-    elseif tonumber(probe_at) <= now then
+      sources[#sources + 1] = { set = waiting, from = '-inf', to = '+inf', room = room }
+    elseif may_probe and (probe_at <= now or probe_at > now + PROBE_WAIT_MS_MAX) then
       local wait = tonumber(redis.call('HGET', pause, 'probeMs'))
       redis.call('HSET', pause, 'probeAt', now + wait)
       take(redis.call('ZRANGE', waiting, 0, suspects), waiting, ARGV[i], 1)
@@ -76,19 +80,23 @@ for i = 8, #ARGV do
 end
 
 for n = 1, #sources do
-  local set, first_at, last_at = unpack(sources[(n + tonumber(ARGV[7])) % #sources + 1])
-  local room = limit - #taken
+  local source = sources[(n + tonumber(ARGV[7])) % #sources + 1]
+  local room, before = math.min(limit - #taken, source.room), #taken
   if room > 0 then
-    take(redis.call('ZRANGEBYSCORE', set, first_at, last_at, 'LIMIT', 0, room + suspects), set, '', room)
+    take(redis.call('ZRANGEBYSCORE', source.set, source.from, source.to, 'LIMIT', 0, room + suspects), source.set, '', room)
+    source.room = source.room - (#taken - before)
   end
 end
 -- When the first that is left may be taken.
-local next_due = -1
+local next_due, wait_for_room = -1, 0
 for i, source in ipairs(sources) do
-  first = redis.call('ZRANGE', source[1], 0, suspects, 'WITHSCORES')
+  first = redis.call('ZRANGE', source.set, 0, suspects, 'WITHSCORES')
   for n = 1, #first, 2 do
     local at = i == 1 and tonumber(first[n + 1]) or now
-    if not passed_over[first[n]] and (next_due < 0 or at < next_due) then next_due = at end
+    if not passed_over[first[n]] then
+      if source.room < 1 then wait_for_room = 1
+      elseif next_due < 0 or at < next_due then next_due = at end
+    end
   end
 end
-return { now, next_due, taken }
+return { now, next_due, taken, wait_for_room }
