@@ -47,14 +47,15 @@ export function makeApp(deps: IngestDeps): Koa {
 }
 
 function makeRoutes(deps: IngestDeps): Router {
-  // One spelling for each path: `/DEBUG/info` is none of ours.
-  const router = new Router({ sensitive: true });
+  // One spelling for each path: who shuts `/metrics` in a proxy has not to think of `/Metrics` and `/metrics/`.
+  const router = new Router({ sensitive: true, strict: true });
   const shared = {
     budget: makeBodyBudget(Math.max(BODIES_BYTES_MAX, 2 * deps.bodyBytesMax)),
     logBounded: makeBoundedLog(deps.log),
   };
   for (const source of deps.sources) {
-    router.post(source.path, async (ctx) => {
+    // Some sender may have been given the path with a slash, and would lose webhooks.
+    router.post([source.path, `${source.path}/`], async (ctx) => {
       const { status, body } = await receive(source, ctx.req, { ...deps, ...shared });
       ctx.status = status;
       ctx.body = body;

@@ -9,6 +9,7 @@ import { parseJson } from './parse-json.js';
 import { HttpProblem, toProblem } from './problem.js';
 import { readBody } from './read-body.js';
 import type { Issue, Refusal, Source } from './sources/source.js';
+import { reasonOf } from './spool/refusal.js';
 import type { SpooledAnswer, TakeIn } from './spool/spool.js';
 
 export type ReceiveDeps = {
@@ -135,6 +136,6 @@ function describe(answer: Answer): object {
 
 function whyOf(error: unknown): object {
   if (error instanceof SignatureProblem) return error.refusal;
-  if (error instanceof StoreUnavailableError && error.cause instanceof Error) return { reason: error.cause.message };
+  if (error instanceof StoreUnavailableError) return { reason: reasonOf(error) };
   return error instanceof HttpProblem ? {} : { err: error };
 }

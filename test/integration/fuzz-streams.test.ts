@@ -158,25 +158,6 @@ test('each bad entry ends in one failure with a clear code, and the good between
   assert.ok(withProto > 0);
 });
 
-test('entries of one event that name each other as their cause are done, and told of', async () => {
-  const key = 'a circle';
-  const data = JSON.stringify(booking('circle'));
-  const given = { type: 'calendly.invitee.created', v: '1', at: '2026-11-02T09:00:00Z', data };
-  const stream = pipeline.keys.stream('events:calendly');
-  const [last] = await pipeline.redis.xrevrange(stream, '+', '-', 'COUNT', 1);
-  const [ms, sequence] = last![0].split('-');
-  const ids = [1n, 2n].map((step) => `${ms}-${BigInt(sequence!) + step}`);
-  const [first, second] = ids.map((id) => makeEventId('events:calendly', id));
-  for (const [index, id] of ids.entries()) {
-    const cause = index === 0 ? second! : first!;
-    await pipeline.redis.xadd(stream, id, ...Object.entries({ ...given, key, cause }).flat());
-    await rest();
-  }
-  const config = parseConfig(settings());
-  const debug = makeDebugQueries({ redis: pipeline.redis, keys: pipeline.keys, config });
-  for (const eventId of [first!, second!]) assert.is((await debug.event(eventId))?.status, 'processed');
-});
-
 /** By the entry that is done with: the codes of its failures, or that it went to the log. */
 async function readOutcomes(): Promise<Map<string, string[]>> {
   const outcomes = new Map<string, string[]>();

@@ -1,6 +1,7 @@
 /** What is refused, and how: the answers, and that nothing of it stands in Redis. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { StoreUnavailableError } from '../../src/lib/append.js';
 import {
   errorOf,
   type IngestBench,
@@ -112,6 +113,10 @@ for (const path of [
   '/debug',
   '/%E0%A4%A',
   '//',
+  '/healthz/',
+  '/readyz/',
+  '/metrics/',
+  '/METRICS',
 ]) {
   refusals(`${path} is 404 for every method`, async () => {
     const base = await bench.start();
@@ -119,6 +124,31 @@ for (const path of [
       assert.equal(errorOf(await send(base + path, { method })), [404, 'not_found']);
   });
 }
+
+refusals('the path of a webhook may end in a slash', async () => {
+  const base = await bench.start();
+  const body = JSON.stringify(booking());
+  const answer = await post(`${base}/webhooks/calendly/`, body, {
+    'calendly-webhook-signature': calendlySignature(body),
+  });
+  assert.is(answer.status, 202);
+});
+
+refusals("why Redis did not take a webhook is logged by its code, not in Redis' words, which quote", async () => {
+  const refusal = Object.assign(
+    new Error(`ERR wrong number of args, with args beginning with: 'ada@analytical.example'`),
+    {
+      name: 'ReplyError',
+    },
+  );
+  const append = async () => {
+    throw new StoreUnavailableError('Redis did not take it', { cause: refusal });
+  };
+  const base = await bench.start({ append });
+  assert.equal(errorOf(await postCalendly(base, JSON.stringify(booking()))), [503, 'unavailable']);
+  assert.is(bench.logLines().at(-1)?.reason, 'ERR');
+  assert.not.match(JSON.stringify(bench.logLines()), 'ada@');
+});
 
 refusals('every answer forbids sniffing and storing, and names no software', async () => {
   const base = await bench.start();
