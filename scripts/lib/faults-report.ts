@@ -11,12 +11,21 @@ export type Figures = {
   doubled: number;
   /** What Redis itself lost, as was expected of it, and nobody but the sender could know. */
   forgotten: number;
+  /** From the end of a fault until a worker reads again, for each worker and group. */
   recoveriesMs: number[];
+  /** From a worker's death until another has what it held, for each entry. */
+  takeoversMs: number[];
+  /** From the last fault that hit an entry until it was settled. */
+  settledMs: number[];
+  /** How long the suite itself stood still at the most: on a starved machine its times say nothing. */
+  stallMs: number;
 };
 
 export type ReportLine = Figures & { file: string; seed: string };
 
-const COLUMNS = ['faults', 'events', 'requests', 'lost', 'doubled', 'forgotten', 'p50 ms', 'p99 ms', 'max ms'] as const;
+const TIMES = { 'reads again': 'recoveriesMs', 'taken over': 'takeoversMs', settled: 'settledMs' } as const;
+const COUNTS = ['faults', 'events', 'requests', 'lost', 'doubled', 'forgotten'] as const;
+const COLUMNS = [...COUNTS, ...Object.keys(TIMES).map((name) => `${name}: p50/p99/max ms (of)`)];
 
 /** A row for each file over all seeds, the sum of all, and the faults by kind. */
 export function describeReport(lines: readonly ReportLine[]): string {
@@ -38,12 +47,14 @@ export function describeTimes(times: readonly number[]): string {
 
 function toCells(lines: readonly ReportLine[]): string[] {
   const sum = (count: (line: ReportLine) => number) => lines.reduce((total, line) => total + count(line), 0);
-  const times = lines.flatMap(({ recoveriesMs }) => recoveriesMs);
+  const times = Object.values(TIMES).map((name) => {
+    const all = lines.flatMap((line) => line[name]);
+    return `${[0.5, 0.99, 1].map((share) => quantile(all, share)).join('/')} (${all.length})`;
+  });
   return [
     sum(({ faults }) => Object.values(faults).reduce((total, count) => total + count, 0)),
     ...[sum(({ events }) => events), sum(({ requests }) => requests)],
-    ...[sum(({ lost }) => lost), sum(({ doubled }) => doubled), sum(({ forgotten }) => forgotten)],
-    ...[0.5, 0.99, 1].map((share) => quantile(times, share)),
+    ...[sum(({ lost }) => lost), sum(({ doubled }) => doubled), sum(({ forgotten }) => forgotten), ...times],
   ].map(String);
 }
 
