@@ -2,7 +2,9 @@ import type { AbandonedGroup } from '../../src/lib/abandoned-groups.js';
 import { countDryRuns, dryRunsCommand } from '../../src/lib/dry-runs.js';
 import { isoTime } from '../../src/lib/event-id.js';
 import { readOverview } from '../../src/lib/overview.js';
+import { readProjectionLags } from '../../src/lib/projection-lag.js';
 import { readUnfinishedReplays } from '../../src/lib/unfinished-replays.js';
+import { projections } from '../../src/projections/index.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatDuration, formatTable, showLine } from './format.js';
 
@@ -14,10 +16,11 @@ export const status: Command = {
   async run(argv, { redis, keys, config, print }) {
     const { values } = parseCommandLine(status, argv, {});
     const overview = await readOverview({ redis, keys });
+    const lags = await readProjectionLags({ redis, keys, projections });
     const replays = await readUnfinishedReplays({ redis, keys });
     const dryRuns = config.dryRun ? undefined : await countDryRuns({ redis, keys });
     if (values.json) {
-      print(JSON.stringify({ ...overview, dryRuns: dryRuns?.count ?? null, replays }));
+      print(JSON.stringify({ ...overview, projections: lags, dryRuns: dryRuns?.count ?? null, replays }));
       return 0;
     }
     const groups = Object.entries(overview.groups).map(([name, group]) => [
@@ -32,6 +35,12 @@ export const status: Command = {
       length === 0 ? '–' : lastId,
     ]);
     print(formatTable(['stream', 'length', 'last id'], streams));
+    print('');
+    const behind = Object.entries(lags).map(([name, { lag, lagMs }]) => [
+      ...[name, lag],
+      lag === 0 ? '–' : formatDuration(lagMs),
+    ]);
+    print(formatTable(['projection', 'behind', 'oldest'], behind));
     for (const { provider, kind, reason, since } of overview.pauses) {
       print(`\n${showLine(`${provider} is paused since ${since} (${kind}: ${reason})`)}`);
     }

@@ -8,8 +8,10 @@ import { makeKeys } from '../lib/keys.js';
 import { describeError, makeLogger } from '../lib/logger.js';
 import { readOverview } from '../lib/overview.js';
 import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
+import { readProjectionLags } from '../lib/projection-lag.js';
 import { connectRedis } from '../lib/redis.js';
 import { watchRedis } from '../lib/redis-watch.js';
+import { projections } from '../projections/index.js';
 import { makeApp } from './app.js';
 import { makeIngestMetrics } from './metrics.js';
 import { makeReadiness } from './readiness.js';
@@ -49,7 +51,10 @@ async function main(): Promise<void> {
     whileMemoryIsScarce: () => tellAbandonedGroups({ redis: queries, keys, log }),
   });
   watch.addMetrics(metrics.registry);
-  const updateMetrics = addPipelineMetrics(metrics.registry, () => readOverview({ redis: queries, keys }));
+  const updateMetrics = addPipelineMetrics(metrics.registry, async () => ({
+    ...(await readOverview({ redis: queries, keys })),
+    projections: await readProjectionLags({ redis: queries, keys, projections }),
+  }));
   const append = makeAppend({ ...config, redis });
   const spool = config.spool && (await openSpool({ ...config.spool, append, log }));
   if (spool) addSpoolMetrics(metrics.registry, spool);
@@ -64,7 +69,7 @@ async function main(): Promise<void> {
       return metrics.registry.metrics();
     },
     ready: makeReadiness({ redis, keys, spool }),
-    debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config }) : undefined,
+    debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config, projections }) : undefined,
     access: { tokens: config.dashboardTokens, isProduction: config.isProduction },
     now: () => new Date(),
     log,

@@ -4,17 +4,30 @@ import { type Chain, type IdemState, makeChains } from './chain.js';
 import type { Config } from './config.js';
 import type { Keys } from './keys.js';
 import { readOverview } from './overview.js';
+import { readProjectionLags } from './projection-lag.js';
+import type { Projection } from './projector.js';
 import type { RedisClient } from './redis.js';
 
 export const VERSION: string = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
 
-export function makeDebugQueries({ redis, keys, config }: { redis: RedisClient; keys: Keys; config: Config }) {
+export function makeDebugQueries({
+  redis,
+  keys,
+  config,
+  projections = [],
+}: {
+  redis: RedisClient;
+  keys: Keys;
+  config: Config;
+  projections?: readonly Projection[];
+}) {
   const chains = makeChains({ redis, keys });
   return {
     info: async () => ({
       version: VERSION,
       settings: describeSettings(config),
       ...(await readOverview({ redis, keys })),
+      projections: await readProjectionLags({ redis, keys, projections }),
     }),
     event: (eventId: string): Promise<Chain | undefined> => chains.findChain(eventId),
     idem: (key: string): Promise<IdemState> => chains.findIdem(key),

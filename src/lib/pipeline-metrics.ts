@@ -1,19 +1,31 @@
-/** The pipeline as Prometheus sees it: streams, groups, pauses. Read from Redis when asked, at most once a second. */
+/**
+ * The pipeline as Prometheus sees it: streams, groups, projections, pauses. Read from Redis when asked, at most once a
+ * second.
+ */
 import { Gauge, type Registry } from 'prom-client';
 import type { Overview } from './overview.js';
+import type { ProjectionLag } from './projection-lag.js';
 
 const FRESH_MS = 1_000;
 
+type PipelineState = Overview & { projections?: Record<string, ProjectionLag> };
+
 /** Registers the gauges. Await what it returns before a scrape: it brings them up to date. */
-export function addPipelineMetrics(registry: Registry, read: () => Promise<Overview>): () => Promise<void> {
+export function addPipelineMetrics(registry: Registry, read: () => Promise<PipelineState>): () => Promise<void> {
   const registers = [registry];
   const group = (name: string, help: string) => new Gauge({ name, help, labelNames: ['group'], registers });
+  const projection = (name: string, help: string) => new Gauge({ name, help, labelNames: ['projection'], registers });
   const gauges = {
     lag: group('gvi_group_lag', 'Entries not yet handed out'),
     pending: group('gvi_group_pending', 'Entries handed out and not settled'),
     parked: group('gvi_group_parked', 'Entries waiting for a retry or for a provider'),
     failed: group('gvi_group_failed', 'Events that stand failed'),
     oldestAge: group('gvi_group_oldest_age_seconds', 'Age of the oldest entry that is not done'),
+    projectionLag: projection('gvi_projection_lag', 'Entries not yet folded into the projection'),
+    projectionLagSeconds: projection(
+      'gvi_projection_lag_seconds',
+      'Age of the oldest entry that is not folded into the projection',
+    ),
     length: new Gauge({ name: 'gvi_stream_length', help: 'Entries in the stream', labelNames: ['stream'], registers }),
     paused: new Gauge({
       name: 'gvi_provider_paused',
@@ -52,6 +64,10 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Overv
       gauges.parked.set({ group: name }, state.parked);
       gauges.failed.set({ group: name }, state.failed);
       gauges.oldestAge.set({ group: name }, state.oldestAgeMs / 1000);
+    }
+    for (const [name, { lag, lagMs }] of Object.entries(overview?.projections ?? {})) {
+      gauges.projectionLag.set({ projection: name }, lag);
+      gauges.projectionLagSeconds.set({ projection: name }, lagMs / 1000);
     }
     for (const [stream, { length }] of Object.entries(overview?.streams ?? {})) gauges.length.set({ stream }, length);
     for (const { stream, group: name, pending, backlog } of overview?.abandoned ?? []) {

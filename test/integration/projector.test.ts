@@ -1,10 +1,15 @@
+import { Registry } from 'prom-client';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
 import { hashValue, type LeadState, writtenOf } from '../../src/lib/lead-state.js';
+import { readOverview } from '../../src/lib/overview.js';
+import { addPipelineMetrics } from '../../src/lib/pipeline-metrics.js';
+import { readProjectionLags } from '../../src/lib/projection-lag.js';
 import { makeProject, type Projection, readPositions } from '../../src/lib/projector.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { leads, makeReadLeads } from '../../src/projections/leads.js';
+import { runGvi } from '../helpers/gvi.js';
 import { makeRandom } from '../helpers/random-history.js';
 import { startRedis } from '../helpers/redis-server.js';
 
@@ -178,6 +183,30 @@ test('live or all at once, what long streams are folded to is the same, byte for
   await redis.del('projector:lead', ...emails.map((person) => `lead:${person}`));
   await projectAll();
   assert.equal(await redis.mget(emails.map((person) => `lead:${person}`)), live);
+});
+
+test('it is told how far a projection is behind, in the metrics and by gvi status', async () => {
+  const now = Date.now();
+  for (const ageMs of [90_000, 60_000, 30_000]) {
+    await redis.xadd('events:synced', `${now - ageMs}-0`, ...syncedFields(email, ageMs));
+  }
+  const registry = new Registry();
+  const update = addPipelineMetrics(registry, async () => ({
+    ...(await readOverview({ redis, keys })),
+    projections: await readProjectionLags({ redis, keys, projections: [leads as Projection] }),
+  }));
+  await update();
+  const text = await registry.metrics();
+  assert.match(text, 'gvi_projection_lag{projection="lead"} 3\n');
+  assert.match(text, /gvi_projection_lag_seconds\{projection="lead"\} 9\d/);
+  const settings = { REDIS_URL: server.url };
+  assert.match((await runGvi(['status'], settings)).stdout, /\nlead +3 +9\d\.\d s/);
+  const before = JSON.parse((await runGvi(['status', '--json'], settings)).stdout);
+  assert.is(before.projections.lead.lag, 3);
+  assert.ok(before.projections.lead.lagMs >= 90_000);
+  await projectAll();
+  const after = JSON.parse((await runGvi(['status', '--json'], settings)).stdout);
+  assert.equal(after.projections.lead, { lag: 0, lagMs: 0 });
 });
 
 test('a batch that changes thousands of states loses none of them', async () => {
