@@ -37,7 +37,7 @@ export type Provocation =
 const BLOCKED = 'Please block this one';
 const DECLINED = 'Please decline this one once';
 const SLOW_MS = 700;
-const OUTAGE_MS = 600;
+const WHILE_MS = 700;
 
 const declinedOnce = new Set<string>();
 
@@ -99,34 +99,24 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
   'blocked meeting': (world, { blocked }) => run(world, blocked.next('meeting')),
   'one lead': (world, { crowd }) => run(world, crowd.take(6)),
 
-  async refused({ zoho }) {
-    zoho.faults.next({ status: 400, body: { code: 'INVALID_REQUEST', message: 'no', status: 'error' } }, UPSERT);
-  },
+  refused: ({ zoho }) => forAWhile(zoho.faults.on({ ...UPSERT, times: 1 }, REFUSAL)),
 
   async slow({ gemini, zoho, slack }) {
     const ends = [gemini, zoho, slack].map(({ faults }) => faults.on({ path: SLOW_CALLS }, { latencyMs: SLOW_MS }));
-    await sleep(SLOW_MS);
-    for (const end of ends) end();
+    await forAWhile(...ends);
   },
 
   async outage({ zoho }) {
-    const heal = zoho.faults.on({ path: '/crm/*' }, { status: 503 });
-    await sleep(OUTAGE_MS);
-    heal();
-    await sleep(OUTAGE_MS);
+    await forAWhile(zoho.faults.on({ path: '/crm/*' }, { status: 503 }));
+    await sleep(WHILE_MS);
   },
 
   async 'expired token'({ zoho }) {
     zoho.tokens.expireAll();
   },
 
-  async 'busy channel'({ slack }) {
-    slack.faults.next(slackFaults.rateLimited(1));
-  },
-
-  async 'lost message'({ slack }) {
-    slack.faults.next({ doneButAnswerLost: true }, { path: /chat\.postMessage$/ });
-  },
+  'busy channel': ({ slack }) => forAWhile(slack.faults.on({ ...POST, times: 1 }, slackFaults.rateLimited(1))),
+  'lost message': ({ slack }) => forAWhile(slack.faults.on({ ...POST, times: 1 }, { doneButAnswerLost: true })),
 
   async death(world) {
     for (const part of world.random.shuffle(world.workers().filter((one) => one.isReady()))) {
@@ -147,15 +137,14 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
     for (const proxy of world.links.select({ link: 'redis', owner: /^w/ })) proxy.reset();
   },
 
-  async 'lost reply'({ links }) {
+  'lost reply': ({ links }) => {
     let left = 1;
     const end = links.onCommand({ name: 'take', when: 'after' }, ({ reply }) => {
       if (left === 0 || !/^\*[1-9]/.test(reply!.toString('latin1', 0, 10))) return undefined;
       left -= 1;
       return 'cut';
     });
-    await sleep(SLOW_MS);
-    end();
+    return forAWhile(end);
   },
 
   async 'groups gone'(world) {
@@ -164,4 +153,12 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
 };
 
 const UPSERT = { path: '/crm/v8/Leads/upsert' };
+const POST = { path: /chat\.postMessage$/ };
+const REFUSAL = { status: 400, body: { code: 'INVALID_REQUEST', message: 'no', status: 'error' } };
 const SLOW_CALLS = /generateContent$|upsert$|postMessage$/;
+
+/** What nobody has met by then would go wrong when it is not expected any more. */
+async function forAWhile(...ends: (() => void)[]): Promise<void> {
+  await sleep(WHILE_MS);
+  for (const end of ends) end();
+}
