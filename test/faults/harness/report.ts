@@ -9,14 +9,7 @@ import type { World } from './world.js';
 /** What a check has found, of the faults since the one before it. */
 export type Found = Pick<Figures, 'lost' | 'doubled' | 'forgotten'> & Times;
 
-type Times = {
-  /** From the end of a fault until a worker reads again in a group: one figure for each worker and group. */
-  recoveriesMs: number[];
-  /** From the death of a worker until another has what it held: one figure for each entry. */
-  takeoversMs: number[];
-  /** From the last fault that hit an entry until it was settled. */
-  settledMs: number[];
-};
+type Times = Pick<Figures, 'recoveriesMs' | 'takeoversMs' | 'settledMs'>;
 
 type Tally = Times & {
   lost: number;
@@ -53,12 +46,12 @@ export function reportWorld(world: World, file: string, stallMs: number): void {
   const { history, faultLog, random } = world;
   const { told: _, forgotten, ...found } = tallyOf(world);
   const faults = [...groupBy(faultLog.faults, ({ kind }) => kind)].map(([kind, same]) => [kind, same.length]);
-  const line = {
+  const line: ReportLine = {
     ...{ file, seed: random.seed },
     events: new Set(history.sent.map(({ delivery }) => delivery.body)).size,
     requests: history.sent.length,
     accepted: history.count('ok'),
-    faults: Object.fromEntries(faults) as Record<string, number>,
+    faults: Object.fromEntries(faults),
     ...{ ...found, forgotten: forgotten.size, stallMs },
   };
   console.log(describeFigures(line));
@@ -129,7 +122,7 @@ function nextFaultAfter({ faults }: Pick<FaultLog, 'faults'>, ms: number): Injec
   return faults.find(({ at }) => at >= ms);
 }
 
-export function describeFigures(figures: ReportLine & Times & { stallMs: number }): string {
+export function describeFigures(figures: ReportLine): string {
   const { seed, events, requests, accepted, faults, lost, doubled, forgotten, stallMs } = figures;
   const kinds = Object.entries(faults).map(([kind, count]) => `${count} × ${kind}`);
   const told = [
