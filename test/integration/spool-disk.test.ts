@@ -1,5 +1,5 @@
 /** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
-import { chmodSync, mkdirSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { suite } from 'uvu';
@@ -232,6 +232,35 @@ test('a directory has one owner, and one that died or went leaves it free', asyn
   // Of another container, which was heard of a moment ago.
   writeFileSync(join(bench.dir, 'lock'), JSON.stringify({ ...JSON.parse(left), host: 'elsewhere' }));
   assert.instance(await bench.open().catch((error: Error) => error), ConfigError);
+});
+
+test('whoever lost the directory to another answers for nothing more, and leaves the other its lock', async () => {
+  const lock = () => join(bench.dir, 'lock');
+  const disk = makeDisk();
+  const spool = await bench.open({ openFile: disk.openFile });
+  await spool.takeIn(webhook(1));
+  const other = JSON.stringify({ ...JSON.parse(readFileSync(lock(), 'utf8')), host: 'elsewhere' });
+  // As a freeze between the two would be, so long that a process elsewhere took this one for dead.
+  disk.sync = async () => {
+    rmSync(lock());
+    writeFileSync(lock(), other);
+  };
+  await assertRefused(spool.takeIn(webhook(2)));
+  disk.sync = () => Promise.resolve();
+  const { size } = statSync(join(bench.dir, bench.segments()[0]!));
+  await assertRefused(spool.takeIn(webhook(3)));
+  assert.is(statSync(join(bench.dir, bench.segments()[0]!)).size, size);
+  assert.is(bench.segments().length, 1);
+  assert.is(spool.health(), 'failing');
+  const told = bench.logLines().filter(({ msg }) => /has taken SPOOL_DIR over/.test(String(msg)));
+  assert.equal([told.length, told[0]?.level], [1, 50]);
+  await spool.stop();
+  assert.is(readFileSync(lock(), 'utf8'), other);
+
+  rmSync(lock());
+  await drainAgain();
+  // What was refused with its bytes on disk may be drained all the same: its sender finds it known.
+  assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
 });
 
 test('a directory that cannot be made is named', async () => {

@@ -4,9 +4,15 @@ import { readFileSync } from 'node:fs';
 import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
 
-export type Lock = { release: () => Promise<void> };
+export type Lock = {
+  /** Throws where the directory is another's by now, as after a freeze that outlived the heartbeat. It stays so. */
+  confirm: () => Promise<void>;
+  isLost: () => boolean;
+  release: () => Promise<void>;
+};
 
 type Owner = { pid: number; host: string; startedAt: string };
 
@@ -15,27 +21,54 @@ const HEARTBEAT_MS = 2_000;
 const STALE_MS = 10_000;
 
 /** Throws `ConfigError` where another process owns the directory. */
-export async function takeLock(dir: string): Promise<Lock> {
+export async function takeLock(dir: string, log: Logger): Promise<Lock> {
   const path = join(dir, 'lock');
   const own = JSON.stringify({ pid: process.pid, host: hostname(), startedAt: startOf(process.pid) } satisfies Owner);
   const draft = `${path}.${randomUUID()}`;
-  await writeFile(draft, own, { mode: 0o600, flag: 'wx' });
   try {
+    await writeFile(draft, own, { mode: 0o600, flag: 'wx' });
     await linkOver(draft, path);
   } finally {
     await rm(draft, { force: true });
   }
-  const heartbeat = setInterval(() => {
+  let isLost = false;
+
+  async function confirm(): Promise<void> {
+    if (!isLost && (await readText(path)) !== own) {
+      isLost = true;
+      log.error('another process has taken SPOOL_DIR over: nothing is spooled here any more');
+    }
+    if (isLost) throw new Error('it belongs to another process now');
+  }
+
+  async function beat(): Promise<void> {
+    await confirm();
     const now = new Date();
-    utimes(path, now, now).catch(() => {});
-  }, HEARTBEAT_MS);
+    await utimes(path, now, now);
+  }
+
+  const heartbeat = setInterval(() => void beat().catch(() => {}), HEARTBEAT_MS);
   heartbeat.unref();
   return {
+    confirm,
+    isLost: () => isLost,
     async release() {
       clearInterval(heartbeat);
-      await rm(path, { force: true });
+      const isOwn = await confirm().then(
+        () => true,
+        () => false,
+      );
+      if (isOwn) await rm(path, { force: true });
     },
   };
+}
+
+/** Undefined where there is no such file. */
+async function readText(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
 }
 
 /** A link appears with its content, or not at all: nobody reads a lock that is half written. */

@@ -51,9 +51,11 @@ const HOLD_RECORDS_MAX = 50;
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const { dir, bytesMax, append, log, deadlineMs = DEADLINE_MS, openFile = open } = options;
   await prepareDirectory(dir, openFile, log);
-  const lock = await takeLock(dir);
+  const lock = await takeLock(dir, log);
   const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX, Math.ceil(bytesMax / 8));
-  const store = await openStore({ dir, bytesMax, deadlineMs, segmentBytesMax, openFile, log }).catch(async (error) => {
+  const { confirm: confirmOwner } = lock;
+  const storeOptions = { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, confirmOwner, log };
+  const store = await openStore(storeOptions).catch(async (error) => {
     await lock.release();
     throw error;
   });
@@ -110,7 +112,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
 
   return {
     takeIn,
-    health: store.health,
+    health: () => (lock.isLost() ? 'failing' : store.health()),
     figures: store.figures,
     async stop() {
       await drain.stop();

@@ -55,6 +55,8 @@ export type StoreOptions = {
   deadlineMs: number;
   segmentBytesMax: number;
   openFile: OpenFile;
+  /** Throws where the directory is another process' by now. */
+  confirmOwner: () => Promise<void>;
   log: Logger;
 };
 
@@ -64,7 +66,7 @@ const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 const FAILING_MS = 5_000;
 
 export async function openStore(options: StoreOptions): Promise<SpoolStore> {
-  const { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, log } = options;
+  const { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, confirmOwner, log } = options;
   const shelf = await readShelf(dir, openFile);
   const { segments, lastSeq } = await openSegments(dir, openFile, log);
   let nextSeq = Math.max(lastSeq + 1, Date.now() * 1_000);
@@ -140,11 +142,14 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
 
   async function commit(batch: readonly Waiting[]): Promise<void> {
     try {
+      await confirmOwner();
       active ??= await addSegment(batch[0]!.seq);
       await appendRecords(
         active,
         batch.map(({ bytes }) => bytes),
       );
+      // Whoever takes the directory over reads what was on disk before, and may have done so already.
+      await confirmOwner();
       if (active.end >= segmentBytesMax) active = undefined;
       failedAtMs = Number.NEGATIVE_INFINITY;
       for (const { resolve } of batch) resolve();
