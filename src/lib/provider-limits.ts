@@ -15,12 +15,13 @@ import { loadScript } from './scripts.js';
 export type Limit = { running: number; perSecond: number; perSecondMin: number };
 
 /**
- * - Zoho: five calls at once is what the smallest edition allows (API limits, v8); it names no rate, so that is only bounded.
+ * - Zoho: five calls at once is what the smallest edition allows (API limits, v8); it names no rate, so that is only bounded. Not
+ *   below one a second: a new lead takes two looks and a write, and what was seen must not grow old in between.
  * - Gemini: 600 requests a minute; a free project has about ten, which is then learnt.
  * - Slack: about one message a second in a channel (`chat.postMessage`).
  */
 export const PROVIDER_LIMITS: Readonly<Record<Provider, Limit>> = {
-  zoho: { running: 5, perSecond: 50, perSecondMin: 0.5 },
+  zoho: { running: 5, perSecond: 50, perSecondMin: 1 },
   gemini: { running: 32, perSecond: 10, perSecondMin: 0.05 },
   slack: { running: 1, perSecond: 1, perSecondMin: 0.1 },
 };

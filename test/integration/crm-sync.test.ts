@@ -347,6 +347,18 @@ test('an outage of the CRM burns no attempt, and what waited is done after it', 
   assert.is(chain.trail.at(-1)!.attempts, 1);
 });
 
+test('a lead that is new is written, though few of the day’s calls are left', async () => {
+  await zoho.stop();
+  zoho = await startZoho({ creditsMax: 30 });
+  await start();
+  const book = async (id: string) =>
+    pipeline.finished(await pipeline.send('calendly', booking(id, 1, { email: `${id}@brightwater.example` })));
+  // From the half of them on Zoho tells how many are left.
+  for (let count = 0; zoho.creditsUsed() < 15; count += 1) await book(`n${count}`);
+  await waitFor('it to be known to all', () => pipeline.redis.hget(pipeline.keys.limit('zoho'), 'left'));
+  assert.is((await book('late')).status, 'processed');
+});
+
 test('a dry run writes nothing and shows the requests that it would have sent', async () => {
   await start({ DRY_RUN: 'true' });
   const synced = await pipeline.synced(await pipeline.send('readai', meeting()));
