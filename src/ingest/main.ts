@@ -6,11 +6,13 @@ import { endOnCrash } from '../lib/crash.js';
 import { makeDebugQueries } from '../lib/debug.js';
 import { makeKeys } from '../lib/keys.js';
 import { describeError, makeLogger } from '../lib/logger.js';
+import { countOpenFailures } from '../lib/open-failures.js';
 import { readOverview } from '../lib/overview.js';
 import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
 import { readProjectionLags } from '../lib/projection-lag.js';
 import { connectRedis } from '../lib/redis.js';
 import { watchRedis } from '../lib/redis-watch.js';
+import { makeSeldom } from '../lib/seldom.js';
 import { projections } from '../projections/index.js';
 import { makeApp } from './app.js';
 import { makeIngestMetrics } from './metrics.js';
@@ -51,8 +53,9 @@ async function main(): Promise<void> {
     whileMemoryIsScarce: () => tellAbandonedGroups({ redis: queries, keys, log }),
   });
   watch.addMetrics(metrics.registry);
+  const countFailed = makeSeldom(() => countOpenFailures({ redis: queries, keys }));
   const updateMetrics = addPipelineMetrics(metrics.registry, async () => ({
-    ...(await readOverview({ redis: queries, keys })),
+    ...(await readOverview({ redis: queries, keys, countFailed })),
     projections: await readProjectionLags({ redis: queries, keys, projections }),
   }));
   const append = makeAppend({ ...config, redis });

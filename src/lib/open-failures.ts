@@ -1,7 +1,7 @@
 /** What stands failed: failed for good and neither redriven, delivered again nor replayed with success since. */
 import { progressKeyOf } from './chain-facts.js';
 import { tryDecodeEntry } from './codec.js';
-import type { EventFailed } from './events.js';
+import type { EventFailed, GroupName } from './events.js';
 import type { Keys } from './keys.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
@@ -37,6 +37,12 @@ export async function readOpenFailures(store: Store): Promise<OpenFailure[]> {
     if (looked >= FAILURES_MAX) break;
   }
   return failures;
+}
+
+export async function countOpenFailures(store: Store): Promise<ReadonlyMap<GroupName, number>> {
+  const counts = new Map<GroupName, number>();
+  for (const { group } of await readOpenFailures(store)) counts.set(group, (counts.get(group) ?? 0) + 1);
+  return counts;
 }
 
 /** The newest failure of an event is the one that may stand. */

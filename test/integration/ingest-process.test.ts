@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { makeKeys } from '../../src/lib/keys.js';
 import { postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -150,6 +151,43 @@ test('it starts without Redis, says that it is not ready, and is once Redis is t
   await waitFor('ingest to be ready', async () => (await send(`${base}/readyz`)).status === 200);
   assert.is((await postCalendly(base, JSON.stringify(booking()))).status, 202);
   await again.stop();
+});
+
+test('anyone may ask for figures: what stands failed is not counted again each time', async () => {
+  const keyPrefix = 'figures:';
+  const keys = makeKeys(keyPrefix);
+  const redis = server.connect();
+  const filling = redis.pipeline();
+  for (let i = 1; i <= 2_000; i += 1) {
+    const error = { code: 'c', message: 'm' };
+    const data = {
+      eventId: `calendly-${i}-0`,
+      stream: 'events:calendly',
+      group: 'enrich',
+      key: `k${i}`,
+      attempts: 1,
+      error,
+    };
+    const fields = {
+      type: 'event.failed',
+      key: `k${i}`,
+      v: '1',
+      at: '2026-11-02T09:00:00Z',
+      data: JSON.stringify(data),
+    };
+    filling.xadd(keys.stream('events:failed'), `${i}-0`, ...Object.entries(fields).flat());
+    filling.hset(keys.progress(`k${i}`), 'state', 'failed');
+  }
+  await filling.exec();
+  const base = await listening(run({ ...KEYS, KEY_PREFIX: keyPrefix }));
+  const shows = (figure: string) => async () => (await send(`${base}/metrics`)).text.includes(figure);
+  await waitFor('the failures', shows('gvi_group_failed{group="enrich"} 2000'));
+
+  await redis.config('RESETSTAT');
+  await redis.xadd(keys.stream('events:calendly'), '*', 'type', 'calendly.invitee.created');
+  await waitFor('newer figures', shows('gvi_stream_length{stream="events:calendly"} 1'));
+  const looks = Number(/cmdstat_hmget:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
+  assert.ok(looks < 100, `${looks} looks at what failed`);
 });
 
 test.run();
