@@ -50,6 +50,18 @@ export function connectRedis({ url, role, log, blockMsMax = BLOCK_MS_MAX }: Conn
   return client;
 }
 
+/** Not in good order: the far end of a dead link would never agree to it. A client of one server then begins anew by itself. */
+export function cutLinks(client: RedisClient): void {
+  const nodes = client.isCluster ? (client as unknown as Cluster).nodes() : [client];
+  for (const { stream } of nodes) stream?.destroy();
+}
+
+/** Gives all of its links up for new ones; in a cluster also what it knew of the nodes. */
+export function replaceLinks(client: RedisClient): void {
+  cutLinks(client);
+  if (client.isCluster) client.disconnect(true);
+}
+
 function optionsOf(role: ConnectionRole, blockMsMax: number): Options {
   const common = {
     // ioredis 6 speaks RESP3 unless told not to; one protocol everywhere, also behind proxies that reject HELLO.

@@ -1,7 +1,10 @@
 /** The whole pipeline on a real Redis Cluster of three masters: all of it in one slot, on whichever node that is. */
+import type { Socket } from 'node:net';
+import type { Cluster } from 'ioredis';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../src/lib/config.js';
+import { defineConsumer } from '../../src/lib/consumer.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { scanKeys } from '../../src/lib/maintenance.js';
 import { readOverview } from '../../src/lib/overview.js';
@@ -16,6 +19,7 @@ import { startCluster, type TestCluster } from '../helpers/redis-cluster.js';
 import { makeServices } from '../helpers/service-process.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { booking, CALENDLY_KEY, calendlySignature } from '../helpers/webhooks.js';
+import { appendWebhook, booking as invitee, startTestWorker } from '../helpers/worker.js';
 
 const PREFIX = '{gvi}:';
 const keys = makeKeys(PREFIX);
@@ -131,6 +135,38 @@ test('a slot moves to another node while events come: each is done once', async 
     Object.values(groups).map(({ backlog, pending }) => backlog + pending),
     [0, 0, 0, 0],
   );
+});
+
+test('a read loop that stands still is mended by other connections to every node', async () => {
+  const enrich = defineConsumer({
+    name: 'enrich',
+    on: ['calendly.invitee.created'],
+    emits: ['lead.enriched'],
+    async handle({ data }) {
+      const email = data.payload.email ?? '';
+      const facts = { kind: 'booked' as const, happenedAt: data.created_at, email, facts: {} };
+      return [{ type: 'lead.enriched' as const, data: facts }];
+    },
+  });
+  const bounds = { reconnectMs: 500, endMs: 60_000 };
+  const worker = await startTestWorker({ redisUrl: cluster.url, keyPrefix: '{stuck}:', consumers: [enrich], bounds });
+  const nodes = (worker.redis as unknown as Cluster).nodes('master');
+  await Promise.all(nodes.map((node) => node.ping()));
+  const addresses = nodes.map(({ stream }) => `addr=127.0.0.1:${(stream as Socket).localPort} `);
+  const admins = cluster.nodes.map((node) => node.connect());
+  const isConnected = async () => {
+    const lists = await Promise.all(admins.map((admin) => admin.client('LIST')));
+    return addresses.map((address) => String(lists).includes(address));
+  };
+  assert.equal(await isConnected(), [true, true, true]);
+  // What the node that holds the pipeline answers is not read any more.
+  const owner = await cluster.ownerOf(await cluster.slotOf(worker.keys.readiness()));
+  nodes.find(({ options }) => options.port === owner.port)!.stream.pause();
+  await waitFor('all of them to be given up', async () => !(await isConnected()).includes(true));
+  await appendWebhook(worker, { type: 'calendly.invitee.created', key: 'k', body: invitee('stuck') });
+  const isDone = async () => (await worker.redis.xlen(worker.keys.stream('events:enriched'))) === 1;
+  await waitFor('the loop to go on', isDone);
+  await worker.stop();
 });
 
 test('what a cluster says of wrong addresses and keys is known by its word', async () => {

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamName } from '../event-id.js';
 import type { Keys } from '../keys.js';
-import type { RedisClient } from '../redis.js';
+import { cutLinks, type RedisClient } from '../redis.js';
 
 export type Bell = {
   /** Resolves when an entry came after one of these ids, after `waitMs`, or when it is woken. */
@@ -80,8 +80,7 @@ export function makeBell({ connect, keys }: { connect: () => RedisClient; keys: 
   }
 }
 
-/** Not in good order: the far end of a dead link would never agree to it. */
 function end(client: RedisClient): void {
-  (client as { stream?: { destroy: () => void } }).stream?.destroy();
+  cutLinks(client);
   client.disconnect();
 }

@@ -8,7 +8,7 @@ import type { Consumer } from '../consumer.js';
 import type { Keys } from '../keys.js';
 import { makeWorkerMetrics, type WorkerMetrics } from '../metrics.js';
 import { type Projection, startProjector } from '../projector.js';
-import { connectRedis, type RedisClient } from '../redis.js';
+import { connectRedis, type RedisClient, replaceLinks } from '../redis.js';
 import { type Bell, makeBell } from './bell.js';
 import type { WorkPolicy } from './deliverer.js';
 import { type GroupRunner, type Reaping, runGroup } from './group-runner.js';
@@ -111,7 +111,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     probe: () => askRedis(config.redisUrl),
     reconnect() {
       for (const bell of bells) bell.replace();
-      (redis as { stream?: { destroy: () => void } }).stream?.destroy();
+      replaceLinks(redis);
     },
     onDead: options.onDead ?? (() => {}),
     bounds: { ...LOOP_BOUNDS, ...bounds },
