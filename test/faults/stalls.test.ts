@@ -7,6 +7,7 @@ import { check } from './harness/checker.js';
 import type { Matcher } from './harness/links.js';
 import { run, send } from './harness/load.js';
 import type { Part } from './harness/parts.js';
+import { waitQuiet } from './harness/quiet.js';
 import { parseReply } from './harness/resp.js';
 import { isLong, setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
@@ -83,6 +84,8 @@ stage.scenario(
         ...pair.map((moment) => freezeAt(world, moment, frozen)),
         run(world, stories.take(30), { ratePerS: 15 }),
       ]);
+      // Who has just woken settles what is long another's: nobody is to be frozen at that.
+      await waitQuiet(world);
     }
     await check(world);
   },
@@ -91,21 +94,23 @@ stage.scenario(
 stage.scenario('an event loop that stands still for twice the claim time: no effect comes twice', async (world) => {
   const heal = world.gemini.faults.on({ path: /generateContent$/ }, { latencyMs: 400 });
   const stories = makeStories(world.random.fork('burning'));
-  const load = run(world, stories.take(sized(80, 600)), { ratePerS: 15 });
-  for (let n = 0; n < sized(2, 10); n += 1) await blockAtWork(world);
+  const blockOneAfterAnother = async () => {
+    for (let n = 0; n < sized(2, 10); n += 1) await blockAtWork(world);
+  };
+  await Promise.all([run(world, stories.take(sized(80, 600)), { ratePerS: 15 }), blockOneAfterAnother()]);
   heal();
-  await load;
   await check(world);
 });
 
 stage.longScenario('who has died is struck off once its work is done', async (world) => {
   const stories = makeStories(world.random.fork('reaped'));
-  const load = run(world, stories.take(100), { ratePerS: 20 });
-  for (const part of world.workers()) {
-    await sleep(500);
-    await part.kill();
-  }
-  await load;
+  const killEach = async () => {
+    for (const part of world.workers()) {
+      await sleep(500);
+      await part.kill();
+    }
+  };
+  await Promise.all([run(world, stories.take(100), { ratePerS: 20 }), killEach()]);
   await check(world);
   await untilReaped(world);
 });

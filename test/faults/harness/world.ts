@@ -71,6 +71,8 @@ export const SHORT_TIMES = {
   SHUTDOWN_GRACE_MS: '1000',
 };
 const KEY_PREFIX = 'f:';
+const HELD_MS = 10_000;
+const LEFT_MS = 500;
 
 // Many slow calls at once wait for the end of a stand-in, each with a listener.
 setMaxListeners(0);
@@ -98,8 +100,9 @@ export async function startWorld(options: WorldOptions = {}) {
   const wire = logWire(links);
   const parts = new Map<string, Part>();
   const retired: Part[] = [];
-  /** What the process with this id holds. */
-  const findHeld = (pid: number) => findPendingOf({ redis: client, keys }, pid);
+  /** What the process with this id holds. Where it has just died nobody waits long for the answer. */
+  const findHeld = (pid: number, waitMs = HELD_MS) => findPendingOf({ redis: client, keys }, pid, waitMs);
+  const findLeft = (pid: number) => findHeld(pid, LEFT_MS);
   const isSupervised = options.isSupervised ?? true;
   let hasSpool = false;
 
@@ -136,7 +139,16 @@ export async function startWorld(options: WorldOptions = {}) {
     const env = { ...(await envOf(name, 'worker')), ...spec.env };
     const launch = { script, args, env, cwd: dir };
     const groups = spec.groups === undefined ? {} : { groups: spec.groups };
-    const part = makePart({ name, role: 'worker', url: '', ...groups, launch, isSupervised, faultLog, findHeld });
+    const part = makePart({
+      name,
+      role: 'worker',
+      url: '',
+      ...groups,
+      launch,
+      isSupervised,
+      faultLog,
+      findHeld: findLeft,
+    });
     parts.set(name, part);
     return part;
   }
@@ -229,9 +241,13 @@ export function pidOfConsumer(consumer: string): number {
 
 type PendingEntry = [id: string, consumer: string, idleMs: number, deliveries: number];
 
-/** Waits no longer than a moment: Redis may be down, too. */
-async function findPendingOf(store: { redis: Redis; keys: Keys }, pid: number): Promise<InjectedFault['affected']> {
-  const late = new Promise<never>((_, reject) => setTimeout(reject, 500, new Error('Redis is away')).unref());
+/** Redis may be down, too. */
+async function findPendingOf(
+  store: { redis: Redis; keys: Keys },
+  pid: number,
+  waitMs: number,
+): Promise<InjectedFault['affected']> {
+  const late = new Promise<never>((_, reject) => setTimeout(reject, waitMs, new Error('Redis is away')).unref());
   return Promise.race([readPendingOf(store, pid), late]);
 }
 
