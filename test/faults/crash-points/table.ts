@@ -48,9 +48,9 @@ function headOf({ reply }: Passage): string {
 
 const ENTRY_ID = /^\d+-\d+$/;
 const GAVE_ENTRIES = /^\*[1-9]/;
-const GAVE_DUE_ENTRIES = /^\*3\r\n:\d+\r\n:-?\d+\r\n\*[1-9]/;
-const TOOK_OVER_ENTRIES = /^\*3\r\n\$\d+\r\n[\d-]+\r\n\*[1-9]/;
-const ADOPTED_ENTRIES = /^\*3\r\n\*[1-9]/;
+const GAVE_DUE_ENTRIES = /^\*\d\r\n:\d+\r\n:-?\d+\r\n\*[1-9]/;
+const TOOK_OVER_ENTRIES = /^\*\d\r\n\$\d+\r\n[\d-]+\r\n\*[1-9]/;
+const ADOPTED_ENTRIES = /^\*\d\r\n\*[1-9]/;
 
 /** What befalls an entry in every group. In the short form it befalls those of one group. */
 function lifecycle(group: GroupName, { isRare }: { isRare: boolean }): Point[] {

@@ -19,7 +19,7 @@ export type WireLog = {
 export const READS: ReadonlySet<string> = new Set(['take', 'take-due', 'reclaim']);
 /** Many a second are no news. */
 const READ_EVERY_MS = 20;
-const TOOK_SOMETHING = /^\*3\r\n\$\d+\r\n[\d-]+\r\n\*[1-9]/;
+const TOOK_SOMETHING = /^\*\d\r\n\$\d+\r\n[\d-]+\r\n\*[1-9]/;
 const ERROR = 0x2d;
 /** Of the CRM. */
 const RECORD_ID = /\b\d{12,}\b/;
