@@ -20,8 +20,8 @@ const CLOCKS_MS = 50;
 const HIT_MS = 3_000;
 /** From a write to its receipt. */
 const RECEIPT_MS = 2_000;
-/** What is tidied up after a receipt is so soon. */
-const TIDY_MS = 2_000;
+/** What is tidied up after a receipt is so soon; a worker that hangs instead is ended within that time, too. */
+const TIDY_MS = 5_000;
 const TIDY_WAIT_MS = 3_000;
 
 /**
