@@ -4,6 +4,7 @@ import { GROUPS } from './events.js';
 import type { Keys } from './keys.js';
 import { readRedisTime } from './maintenance.js';
 import type { RedisClient } from './redis.js';
+import { loadScript } from './scripts.js';
 
 const schema = z.object({
   group: z.enum(GROUPS),
@@ -41,8 +42,5 @@ export async function rememberReplay(
 
 /** Also those that nobody went on with in time. */
 export async function forgetReplay({ redis, keys }: Store, replayId: string): Promise<void> {
-  const remembered = new Set((await readUnfinishedReplays({ redis, keys })).map((replay) => replay.replayId));
-  remembered.delete(replayId);
-  const forgotten = (await redis.hkeys(keys.replays())).filter((id) => !remembered.has(id));
-  if (forgotten.length > 0) await redis.hdel(keys.replays(), ...forgotten);
+  await loadScript(redis, 'forget-replay')([keys.replays()], [replayId, REMEMBERED_MS]);
 }

@@ -5,6 +5,7 @@ import { readOpenFailures } from '../../src/lib/open-failures.js';
 import { rebuild } from '../../src/lib/rebuild.js';
 import { makeRedrive } from '../../src/lib/redrive.js';
 import { type ReplayOptions, replay as replayRange } from '../../src/lib/replay.js';
+import { forgetReplay, readUnfinishedReplays, rememberReplay } from '../../src/lib/unfinished-replays.js';
 import { projections } from '../../src/projections/index.js';
 import { runGvi } from '../helpers/gvi.js';
 import { bookingEvent, type History, startHistory } from '../helpers/history.js';
@@ -108,6 +109,18 @@ test('going on with a replay skips what it has done; an older entry of the same 
   assert.equal(await replay({ isForced: true }), { replayed: 1 });
   assert.equal(await replay({ group: 'crm-sync', isForced: true, replayId: 'r2' }), { older: 1, again: 1 });
   await untilSynced(3);
+});
+
+test('a replay that begins while another comes to its end is remembered all the same', async () => {
+  const range = { group: 'enrich', from: '0-0', to: '1-0', isForced: false } as const;
+  for (let round = 0; round < 50; round += 1) {
+    await rememberReplay(history, { ...range, replayId: 'ends' });
+    await Promise.all([
+      forgetReplay(history, 'ends'),
+      rememberReplay(history, { ...range, replayId: `begins${round}` }),
+    ]);
+  }
+  assert.is((await readUnfinishedReplays(history)).length, 50);
 });
 
 test('a replay survives a retry and the death of the worker that held its entry', async () => {
