@@ -117,14 +117,16 @@ export async function replay(
 
   async function decide(stream: StreamName, entries: readonly SkimmedEntry[]): Promise<Decision[]> {
     const flags = [isForced, takesDryRuns, isDryRun].map((flag) => (flag ? 1 : 0));
-    const perEntry = entries.flatMap(({ id, fields }) => {
-      const key = chainKeyOf(makeEventId(stream, id), stream, fields) ?? '';
-      return [id, key, fields.replay ?? ''];
-    });
+    const perEntry = entries.flatMap(({ id, fields }) => [id, keyOf(stream, id, fields), fields.replay ?? '']);
     return (await script(
       [keys.stream(stream), keys.parked(group), keys.attempts(group), keys.replay(group)],
       [keys.prefix, group, stream, replayId, ...flags, readers, ...perEntry],
     )) as Decision[];
+  }
+
+  /** Under it the progress stands that tells what became of an entry: that of an alert under its own. */
+  function keyOf(stream: StreamName, id: string, fields: SkimmedEntry['fields']): string {
+    return (group === 'alert' ? fields.key : chainKeyOf(makeEventId(stream, id), stream, fields)) ?? '';
   }
 
   async function waitForRoom(): Promise<void> {

@@ -111,6 +111,24 @@ test('going on with a replay skips what it has done; an older entry of the same 
   await untilSynced(3);
 });
 
+test('going on with a replay of alerts tells nobody a third time', async () => {
+  const failed = await history.book('a', 'refused');
+  await history.ended(failed, 'failed');
+  await history.redis.xadd(history.keys.stream('events:health'), '*', ...healthFields);
+  const alerted = () => readStream(history, 'events:alerted');
+  await waitFor('both to be told', async () => (await alerted()).length === 2);
+  const alerts = { group: 'alert', isForced: true } as const;
+  assert.equal(await replay(alerts), { again: 2 });
+  await waitFor('both to be told again', async () => (await alerted()).length === 4);
+  assert.equal(await replay(alerts), { replayed: 2 });
+  assert.equal(await replay({ ...alerts, replayId: 'r2' }), { again: 2 });
+});
+
+const healthFields = [
+  ...['type', 'provider.paused', 'key', 'health:zoho:s', 'at', 'now', 'v', '1', 'data'],
+  JSON.stringify({ provider: 'zoho', kind: 'configuration', reason: 'r', since: 's' }),
+];
+
 test('a replay that begins while another comes to its end is remembered all the same', async () => {
   const range = { group: 'enrich', from: '0-0', to: '1-0', isForced: false } as const;
   for (let round = 0; round < 50; round += 1) {

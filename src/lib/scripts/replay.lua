@@ -42,6 +42,17 @@ local function ended_as_dry_run(ids)
   return entry and string.find(field(entry[2], 'data') or '', '"outcome":"dry_run"', 1, true) ~= nil
 end
 
+-- Done by this replay. An alert sets no mark: its entry says so.
+local function was_replayed(event_id, ids, mark)
+  if group ~= 'alert' then return redis.call('EXISTS', mark .. ':replay:' .. replay) == 1 end
+  for _, other in ipairs(ids) do
+    local stream, id = split_event_id(other)
+    local entry = stream == 'events:alerted' and redis.call('XRANGE', prefix .. stream, id, id)[1]
+    if entry and field(entry[2], 'cause') == event_id and field(entry[2], 'replay') == replay then return true end
+  end
+  return false
+end
+
 local function decide(id, key, own_replay)
   if unfinished(group, stream_name, id) then return 'queued' end
   local event_id, ids, state = string.sub(stream_name, #'events:' + 1) .. '-' .. id, {}, nil
@@ -55,9 +66,9 @@ local function decide(id, key, own_replay)
   if is_moving(event_id, ids) then return 'moving' end
   local mark = prefix .. 'idem:processed:' .. key
   local own_mark = own_replay ~= '' and mark .. ':replay:' .. own_replay or mark
-  -- An alert leaves no mark: what is acknowledged was told.
+  -- What is acknowledged was told.
   if group == 'alert' or state == 'processed' or redis.call('EXISTS', own_mark) == 1 then
-    if redis.call('EXISTS', mark .. ':replay:' .. replay) == 1 then return 'replayed' end
+    if was_replayed(event_id, ids, mark) then return 'replayed' end
     if is_forced or (takes_dry_runs and group ~= 'alert' and ended_as_dry_run(ids)) then return 'again' end
     return 'processed'
   end
