@@ -6,9 +6,11 @@ import {
   isHandedOver,
   type ReplayCounts,
   type ReplayOptions,
+  type ReplayRun,
   replay as replayRange,
   StalledError,
 } from '../../src/lib/replay.js';
+import { readHandedOver } from '../../src/lib/unfinished-replays.js';
 import type { Command, CommandContext } from './command.js';
 import { confirm } from './confirm.js';
 import { startProgressBar } from './progress-bar.js';
@@ -90,27 +92,25 @@ async function look(context: CommandContext, { options, limit, isJson }: Asked):
   }
 }
 
-async function handOver(context: CommandContext, { options, isJson, by }: Asked): Promise<number> {
-  const { group, from, to, replayId, isForced } = options;
+async function handOver(context: CommandContext, asked: Asked): Promise<number> {
+  const { options, isResumed, isJson } = asked;
+  const { replayId } = options;
   const resume = `npm run -s gvi -- replay --resume ${replayId}`;
   process.stderr.write(`This replay is ${replayId}. To go on with it when it is interrupted: ${resume}\n`);
   const listed: Listed[] = [];
-  const record = (count: number) => {
-    const details = { group, from, to, replayId, ...(isForced ? { force: 'true' } : {}) };
-    return recordOperation(context, { operation: 'replay', by, count, details });
-  };
+  await record(context, asked, isResumed ? 'resumed' : 'begun');
   try {
     const counts = await decideAll(context, options, {
       ...{ isDryRun: false, label: 'Replaying' },
       onDecided: (decided) => void listed.push(...decided.slice(0, LISTED_MAX - listed.length)),
+      onEnd: () => record(context, asked, 'ended'),
     });
-    await record(countHandedOver(counts));
     const isMore = countAll(counts) > listed.length;
     context.print(isJson ? JSON.stringify({ replayId, counts, entries: listed, isMore }) : describeCounts(counts));
     return 0;
   } catch (error) {
     if (!(error instanceof StalledError)) throw error;
-    await record(error.handedOver);
+    await record(context, asked, 'stalled');
     const message = `${error.message} To go on: ${resume}`;
     if (isJson) context.print(JSON.stringify({ replayId, error: { code: 'stalled', message } }));
     else process.stderr.write(`${message}\n`);
@@ -118,10 +118,26 @@ async function handOver(context: CommandContext, { options, isJson, by }: Asked)
   }
 }
 
+/** Also as it begins: one that is killed says no more. It counts what was handed over so far, by all runs of it. */
+async function record(
+  context: CommandContext,
+  { options, by }: Asked,
+  phase: 'begun' | 'resumed' | 'stalled' | 'ended',
+): Promise<void> {
+  const { group, from, to, replayId, isForced } = options;
+  const details = { phase, group, from, to, replayId, ...(isForced ? { force: 'true' } : {}) };
+  const count = await readHandedOver(context, replayId);
+  await recordOperation(context, { operation: 'replay', by, count, details });
+}
+
 async function decideAll(
   { redis, keys }: CommandContext,
   options: ReplayOptions,
-  { isDryRun, label, onDecided = () => {} }: { isDryRun: boolean; label: string; onDecided?: OnDecided },
+  {
+    label,
+    onDecided = () => {},
+    ...run
+  }: Pick<ReplayRun, 'isDryRun' | 'onEnd'> & { label: string; onDecided?: OnDecided },
 ): Promise<ReplayCounts> {
   const lengths = await Promise.all(streamsOf(options.group).map((stream) => redis.xlen(keys.stream(stream))));
   const bar = startProgressBar(
@@ -130,7 +146,7 @@ async function decideAll(
   );
   try {
     return await replayRange({ redis, keys }, options, {
-      isDryRun,
+      ...run,
       async onDecisions(decisions) {
         await onDecided(decisions.map(([eventId, decision]) => ({ eventId, decision })));
         bar.add(decisions.length);

@@ -11,7 +11,7 @@ import type { Keys } from './keys.js';
 import { CHUNK, makeSkim, readRedisTime, type SkimmedEntry } from './maintenance.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
-import { forgetReplay, rememberReplay } from './unfinished-replays.js';
+import { forgetReplay, readHandedOver, rememberReplay } from './unfinished-replays.js';
 
 /**
  * - `run`: it got stuck, `failed`: it stood failed, `again`: it is processed and runs as part of the replay;
@@ -42,13 +42,18 @@ export type ReplayCounts = Partial<Record<Decision, number>>;
 /** Nobody takes what was handed over: no worker of the group seems to run. */
 export class StalledError extends Error {
   override readonly name = 'StalledError';
-  readonly handedOver: number;
-
-  constructor(message: string, handedOver: number) {
-    super(message);
-    this.handedOver = handedOver;
-  }
 }
+
+export type Decided = readonly (readonly [eventId: string, decision: Decision])[];
+
+export type ReplayRun = {
+  /** Only decides. */
+  isDryRun: boolean;
+  onDecisions?: (decisions: Decided) => void | Promise<void>;
+  /** Told of all that was handed over, by earlier runs as well. Only then the replay is forgotten. */
+  onEnd?: (handedOver: number) => void | Promise<void>;
+  stalledMs?: number;
+};
 
 const STALLED_MS = 10_000;
 const REMEMBER_EVERY_MS = 30_000;
@@ -75,15 +80,7 @@ export function countHandedOver(counts: ReplayCounts): number {
 export async function replay(
   { redis, keys }: { redis: RedisClient; keys: Keys },
   options: ReplayOptions,
-  {
-    isDryRun,
-    onDecisions = () => {},
-    stalledMs = STALLED_MS,
-  }: {
-    isDryRun: boolean;
-    onDecisions?: (decisions: readonly (readonly [eventId: string, decision: Decision])[]) => void | Promise<void>;
-    stalledMs?: number;
-  },
+  { isDryRun, onDecisions = () => {}, onEnd = () => {}, stalledMs = STALLED_MS }: ReplayRun,
 ): Promise<ReplayCounts> {
   const { group, isForced, takesDryRuns, replayId } = options;
   const from = toRedisId(options.from, '0');
@@ -106,7 +103,10 @@ export async function replay(
       await onDecisions(entries.map(({ id }, index) => [makeEventId(stream, id), decisions[index]!] as const));
     }
   }
-  if (!isDryRun) await forgetReplay({ redis, keys }, replayId);
+  if (!isDryRun) {
+    await onEnd(await readHandedOver({ redis, keys }, replayId));
+    await forgetReplay({ redis, keys }, replayId);
+  }
   return counts;
 
   async function remember(): Promise<void> {
@@ -119,7 +119,7 @@ export async function replay(
     const flags = [isForced, takesDryRuns, isDryRun].map((flag) => (flag ? 1 : 0));
     const perEntry = entries.flatMap(({ id, fields }) => [id, keyOf(stream, id, fields), fields.replay ?? '']);
     return (await script(
-      [keys.stream(stream), keys.parked(group), keys.attempts(group), keys.replay(group)],
+      [keys.stream(stream), keys.parked(group), keys.attempts(group), keys.replay(group), keys.replays()],
       [keys.prefix, group, stream, replayId, ...flags, readers, ...perEntry],
     )) as Decision[];
   }
@@ -140,10 +140,7 @@ export async function replay(
         movedAt = performance.now();
       }
       if (performance.now() - movedAt > stalledMs) {
-        throw new StalledError(
-          `Nobody takes what was handed over: does a worker of ${group} run?`,
-          countHandedOver(counts),
-        );
+        throw new StalledError(`Nobody takes what was handed over: does a worker of ${group} run?`);
       }
       await sleep(WAIT_MS);
     }

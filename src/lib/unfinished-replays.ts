@@ -12,7 +12,9 @@ const schema = z.object({
   from: z.string(),
   to: z.string(),
   isForced: z.boolean(),
-  /** When it last handed something over, ms since 1970 by Redis' clock. */
+  /** Entries so far, over all runs of it. */
+  handedOver: z.number().default(0),
+  /** When it was last at work, ms since 1970 by Redis' clock. */
   movedAt: z.number(),
 });
 
@@ -32,12 +34,18 @@ export async function readUnfinishedReplays({ redis, keys }: Store): Promise<Unf
     .sort((a, b) => b.movedAt - a.movedAt);
 }
 
+/** How many entries it has handed over so far; 0 for one that is not known. */
+export async function readHandedOver({ redis, keys }: Store, replayId: string): Promise<number> {
+  const json = await redis.hget(keys.replays(), replayId);
+  return json === null ? 0 : schema.parse(JSON.parse(json)).handedOver;
+}
+
+/** As it begins, and from time to time; `scripts/replay.lua` counts what it hands over. */
 export async function rememberReplay(
   { redis, keys }: Store,
-  { replayId, ...replay }: Omit<UnfinishedReplay, 'movedAt'>,
+  { replayId, ...replay }: Omit<UnfinishedReplay, 'movedAt' | 'handedOver'>,
 ): Promise<void> {
-  const record: z.infer<typeof schema> = { ...replay, movedAt: await readRedisTime(redis) };
-  await redis.hset(keys.replays(), replayId, JSON.stringify(record));
+  await loadScript(redis, 'remember-replay')([keys.replays()], [replayId, JSON.stringify(replay)]);
 }
 
 /** Also those that nobody went on with in time. */

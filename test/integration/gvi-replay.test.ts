@@ -194,6 +194,14 @@ test('killed in the middle it is gone on with by its id, and everything has run 
     const runs = (await readStream(history, 'events:synced')).map(({ fields }) => `${fields.key} ${fields.replay}`);
     assert.equal([runs.length, new Set(runs).size], [2 * count, 2 * count]);
     assert.equal(JSON.parse((await runGvi(['status', '--json'], settings())).stdout).replays, []);
+    const operations = (await readStream(history, 'events:operations')).map(({ data }) => data);
+    assert.equal(
+      operations.map(({ details }) => [details.phase, details.replayId]),
+      ['begun', 'resumed', 'ended'].map((phase) => [phase, replayId]),
+    );
+    const [begun, resumedAt, ended] = operations.map((operation) => operation.count);
+    assert.ok(begun === 0 && resumedAt > 0 && resumedAt < count, `${begun}, then ${resumedAt}`);
+    assert.is(ended, count);
   } finally {
     await history.stop();
   }

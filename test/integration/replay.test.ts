@@ -141,6 +141,26 @@ test('a replay that begins while another comes to its end is remembered all the 
   assert.is((await readUnfinishedReplays(history)).length, 50);
 });
 
+test('how many it has handed over is remembered in total, whoever goes on with it', async () => {
+  await history.ended(await history.book('a'));
+  await history.ended(await history.book('b'));
+  const counts: number[] = [];
+  const [first, second] = await readStream(history, 'events:calendly');
+  const part = (to: string, onEnd: (handedOver: number) => void | Promise<void>) =>
+    replayRange(
+      history,
+      { group: 'enrich', from: '-', to, isForced: true, takesDryRuns: false, replayId: 'r1' },
+      { isDryRun: false, onEnd },
+    );
+  await part(first!.id, () => {
+    throw new Error('killed before the end was recorded');
+  }).catch(() => {});
+  await untilSynced(3);
+  await part(second!.id, (handedOver) => void counts.push(handedOver));
+  assert.equal(counts, [2]);
+  assert.equal(await readUnfinishedReplays(history), []);
+});
+
 test('a replay survives a retry and the death of the worker that held its entry', async () => {
   await history.ended(await history.book('a', 'flaky'));
   const [entry] = await readStream(history, 'events:calendly');
@@ -287,7 +307,14 @@ test('gvi replay asks, looks, replays a range by time, and records', async () =>
   assert.equal(done.counts, { again: 1 });
   const outcomes = await untilSynced(3);
   assert.is(outcomes[2]!.fields.replay, done.replayId);
-  assert.is(await history.redis.xlen(history.keys.stream('events:operations')), 1);
+  const operations = await readStream(history, 'events:operations');
+  assert.equal(
+    operations.map(({ data }) => [data.operation, data.count, data.details.phase, data.details.force]),
+    [
+      ['replay', 0, 'begun', 'true'],
+      ['replay', 1, 'ended', 'true'],
+    ],
+  );
 });
 
 test.run();

@@ -10,6 +10,8 @@ import { type CommandContext, operatorName, parseCommandLine } from '../command.
 
 export type Asked = {
   options: ReplayOptions;
+  /** It goes on with one that was interrupted. */
+  isResumed: boolean;
   isDryRun: boolean;
   /** So many entries are shown of a dry run. */
   limit: number;
@@ -60,6 +62,7 @@ export async function readCommandLine(argv: readonly string[], context: CommandC
       takesDryRuns: !context.config.dryRun,
       replayId: values.resume ?? makeReplayId(),
     },
+    isResumed: values.resume !== undefined,
     isDryRun: values['dry-run'],
     limit: readLimit(values.limit),
     ...{ isJson: values.json, isConfirmed: values.yes, by: operatorName(values.by) },

@@ -2,7 +2,7 @@
 -- Decides for entries of one stream whether a group is to have them again, and hands them over by parking them as due now.
 -- The group's cursor stays where it is, and what a worker holds stays with it.
 --
--- KEYS: stream, parked, attempts, ids of replays
+-- KEYS: stream, parked, attempts, ids of replays, unfinished replays
 -- ARGV: key prefix, group, name of the stream, id of the replay, even if processed (1|0), even if a dry run (1|0),
 --       only look (1|0), JSON of the groups that read each stream; then for each entry its id, key and replay field
 -- Returns for each entry
@@ -90,10 +90,24 @@ local function hand_over(decision, id, key)
   return decision
 end
 
-local decisions = {}
+-- In the same step, so that neither a kill nor a lost reply makes it wrong.
+local function count(handed_over)
+  local json = redis.call('HGET', KEYS[5], replay)
+  if handed_over == 0 or not json then return end
+  local record = cjson.decode(json)
+  record.handedOver = (record.handedOver or 0) + handed_over
+  record.movedAt = now
+  redis.call('HSET', KEYS[5], replay, cjson.encode(record))
+end
+
+local decisions, handed_over = {}, 0
 for i = 9, #ARGV, 3 do
   local decision = decide(ARGV[i], ARGV[i + 1], ARGV[i + 2])
-  local is_due = decision == 'run' or decision == 'failed' or decision == 'again'
-  decisions[#decisions + 1] = is_due and hand_over(decision, ARGV[i], ARGV[i + 1]) or decision
+  if decision == 'run' or decision == 'failed' or decision == 'again' then
+    decision = hand_over(decision, ARGV[i], ARGV[i + 1])
+    if decision ~= 'gone' and not only_look then handed_over = handed_over + 1 end
+  end
+  decisions[#decisions + 1] = decision
 end
+count(handed_over)
 return decisions
