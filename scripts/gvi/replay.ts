@@ -8,8 +8,8 @@ import {
   type ReplayOptions,
   type ReplayRun,
   replay as replayRange,
-  StalledError,
 } from '../../src/lib/replay.js';
+import { StalledError } from '../../src/lib/replay-room.js';
 import { readHandedOver } from '../../src/lib/unfinished-replays.js';
 import type { Command, CommandContext } from './command.js';
 import { confirm } from './confirm.js';
@@ -151,6 +151,7 @@ async function decideAll(
         await onDecided(decisions.map(([eventId, decision]) => ({ eventId, decision })));
         bar.add(decisions.length);
       },
+      onPaused: (provider) => void process.stderr.write(`${provider} is paused: this replay goes on when it is back.\n`),
     });
   } finally {
     bar.end();

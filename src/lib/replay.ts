@@ -3,13 +3,14 @@
  * parked as due and taken back by the runtime (`scripts/replay.lua` decides for each). Doing it again skips what is done.
  */
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { chainKeyOf } from './chain-facts.js';
+import type { Provider } from './errors.js';
 import { makeEventId, type StreamName } from './event-id.js';
 import { type GroupName, readersByStream, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
-import { CHUNK, makeSkim, readRedisTime, type SkimmedEntry } from './maintenance.js';
+import { CHUNK, makeSkim, type SkimmedEntry } from './maintenance.js';
 import type { RedisClient } from './redis.js';
+import { makeWaitForRoom } from './replay-room.js';
 import { loadScript } from './scripts.js';
 import { forgetReplay, readHandedOver, rememberReplay } from './unfinished-replays.js';
 
@@ -39,26 +40,23 @@ export type ReplayOptions = ReplayRange & {
 
 export type ReplayCounts = Partial<Record<Decision, number>>;
 
-/** Nobody takes what was handed over: no worker of the group seems to run. */
-export class StalledError extends Error {
-  override readonly name = 'StalledError';
-}
-
 export type Decided = readonly (readonly [eventId: string, decision: Decision])[];
 
 export type ReplayRun = {
   /** Only decides. */
   isDryRun: boolean;
   onDecisions?: (decisions: Decided) => void | Promise<void>;
+  /** Told once of each provider that has to be back before it can go on. */
+  onPaused?: (provider: Provider) => void;
   /** Told of all that was handed over, by earlier runs as well. Only then the replay is forgotten. */
   onEnd?: (handedOver: number) => void | Promise<void>;
+  /** No worker was heard for so long. */
   stalledMs?: number;
 };
 
 const STALLED_MS = 10_000;
 const REMEMBER_EVERY_MS = 30_000;
 const SEQUENCE_MAX = '18446744073709551615';
-const WAIT_MS = 50;
 const HANDED_OVER: readonly Decision[] = ['run', 'failed', 'again'];
 
 export function isHandedOver(decision: Decision): boolean {
@@ -74,31 +72,34 @@ export function countHandedOver(counts: ReplayCounts): number {
 }
 
 /**
- * At most a few hundred entries are due at a time, so that live events of the group do not wait behind a long replay.
- * Throws `StalledError`. With `isDryRun` it only decides. Until it comes to its end, `readUnfinishedReplays` names it.
+ * A few hundred entries at a time: handed over here, or waiting in the groups that go on with what comes of them. The group's
+ * live events do not wait behind them, as both take turns (`runtime/take-over.ts`); in the later groups, where all stand in
+ * one stream, they wait behind those few hundred.
+ * Throws `StalledError`. Until it comes to its end, `readUnfinishedReplays` names it.
  */
 export async function replay(
   { redis, keys }: { redis: RedisClient; keys: Keys },
   options: ReplayOptions,
-  { isDryRun, onDecisions = () => {}, onEnd = () => {}, stalledMs = STALLED_MS }: ReplayRun,
+  { isDryRun, onDecisions = () => {}, onPaused = () => {}, onEnd = () => {}, stalledMs = STALLED_MS }: ReplayRun,
 ): Promise<ReplayCounts> {
   const { group, isForced, takesDryRuns, replayId } = options;
   const from = toRedisId(options.from, '0');
   const to = toRedisId(options.to, SEQUENCE_MAX);
   const script = loadScript(redis, 'replay');
   const skim = makeSkim({ redis, keys });
+  const waitForRoom = makeWaitForRoom({ redis, keys }, group, { stalledMs, onPaused, onWait: remember });
   const readers = JSON.stringify(readersByStream());
   const counts: ReplayCounts = {};
   let rememberedAt = Number.NEGATIVE_INFINITY;
+  let mayBeFull = false;
 
   if (!isDryRun) await remember();
   for (const stream of streamsOf(group)) {
     for await (const entries of skim(stream, { from, to, count: CHUNK })) {
-      if (!isDryRun) {
-        await waitForRoom();
-        await remember();
-      }
+      if (mayBeFull) await waitForRoom();
+      if (!isDryRun) await remember();
       const decisions = await decide(stream, entries);
+      mayBeFull = !isDryRun && decisions.some(isHandedOver);
       for (const decision of decisions) counts[decision] = (counts[decision] ?? 0) + 1;
       await onDecisions(entries.map(({ id }, index) => [makeEventId(stream, id), decisions[index]!] as const));
     }
@@ -127,23 +128,6 @@ export async function replay(
   /** Under it the progress stands that tells what became of an entry: that of an alert under its own. */
   function keyOf(stream: StreamName, id: string, fields: SkimmedEntry['fields']): string {
     return (group === 'alert' ? fields.key : chainKeyOf(makeEventId(stream, id), stream, fields)) ?? '';
-  }
-
-  async function waitForRoom(): Promise<void> {
-    let least = Number.POSITIVE_INFINITY;
-    let movedAt = performance.now();
-    for (;;) {
-      const due = await redis.zcount(keys.parked(group), '-inf', await readRedisTime(redis));
-      if (due < CHUNK) return;
-      if (due < least) {
-        least = due;
-        movedAt = performance.now();
-      }
-      if (performance.now() - movedAt > stalledMs) {
-        throw new StalledError(`Nobody takes what was handed over: does a worker of ${group} run?`);
-      }
-      await sleep(WAIT_MS);
-    }
   }
 }
 
