@@ -94,8 +94,8 @@ async function look(context: CommandContext, { options, limit, isJson }: Asked):
 
 async function handOver(context: CommandContext, asked: Asked): Promise<number> {
   const { options, isResumed, isJson } = asked;
-  const { replayId } = options;
-  const resume = `npm run -s gvi -- replay --resume ${replayId}`;
+  const { replayId, isForced } = options;
+  const resume = `npm run -s gvi -- replay --resume ${replayId}${isForced ? ' --force' : ''}`;
   process.stderr.write(`This replay is ${replayId}. To go on with it when it is interrupted: ${resume}\n`);
   const listed: Listed[] = [];
   await record(context, asked, isResumed ? 'resumed' : 'begun');
@@ -151,7 +151,8 @@ async function decideAll(
         await onDecided(decisions.map(([eventId, decision]) => ({ eventId, decision })));
         bar.add(decisions.length);
       },
-      onPaused: (provider) => void process.stderr.write(`${provider} is paused: this replay goes on when it is back.\n`),
+      onPaused: (provider) =>
+        void process.stderr.write(`${provider} is paused: this replay goes on when it is back.\n`),
     });
   } finally {
     bar.end();

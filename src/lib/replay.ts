@@ -83,8 +83,7 @@ export async function replay(
   { isDryRun, onDecisions = () => {}, onPaused = () => {}, onEnd = () => {}, stalledMs = STALLED_MS }: ReplayRun,
 ): Promise<ReplayCounts> {
   const { group, isForced, takesDryRuns, replayId } = options;
-  const from = toRedisId(options.from, '0');
-  const to = toRedisId(options.to, SEQUENCE_MAX);
+  const { from, to } = toRedisIds(options);
   const script = loadScript(redis, 'replay');
   const skim = makeSkim({ redis, keys });
   const waitForRoom = makeWaitForRoom({ redis, keys }, group, { stalledMs, onPaused, onWait: remember });
@@ -129,6 +128,11 @@ export async function replay(
   function keyOf(stream: StreamName, id: string, fields: SkimmedEntry['fields']): string {
     return (group === 'alert' ? fields.key : chainKeyOf(makeEventId(stream, id), stream, fields)) ?? '';
   }
+}
+
+/** Bounds as whole ids: of a time alone all of that millisecond is meant. */
+export function toRedisIds({ from, to }: Pick<ReplayRange, 'from' | 'to'>): { from: string; to: string } {
+  return { from: toRedisId(from, '0'), to: toRedisId(to, SEQUENCE_MAX) };
 }
 
 function toRedisId(bound: string, sequence: string): string {

@@ -1,10 +1,10 @@
 /** What a replay is asked to do. */
 import { UsageError } from '../../../src/lib/command-line.js';
-import { streamIdTime } from '../../../src/lib/event-id.js';
+import { compareStreamIds, streamIdTime } from '../../../src/lib/event-id.js';
 import { GROUPS, type GroupName } from '../../../src/lib/events.js';
 import { readRedisTime } from '../../../src/lib/maintenance.js';
 import { readOverview } from '../../../src/lib/overview.js';
-import { makeReplayId, type ReplayOptions } from '../../../src/lib/replay.js';
+import { makeReplayId, type ReplayOptions, toRedisIds } from '../../../src/lib/replay.js';
 import { readUnfinishedReplays } from '../../../src/lib/unfinished-replays.js';
 import { type CommandContext, operatorName, parseCommandLine } from '../command.js';
 
@@ -22,12 +22,19 @@ export type Asked = {
 
 const LIMIT = 20;
 const LIMIT_MAX = 100_000;
+const REPLAY_ID = /^[\w-]{1,64}$/;
+const REDIS_ID = /^(\d+)(?:-(\d+))?$/;
+const ID_PART_MAX = 2n ** 64n - 1n;
+/** 2001 in milliseconds: a lower number was meant as seconds, but for 0, from which everything comes. */
+const MS_MIN = 1_000_000_000_000n;
+const TIME = /^(\d{4})-(\d\d)-(\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/;
 
 const USAGE =
   'replay --group <group> --from <redis id | ISO time> [--to …] [--force] [--dry-run [--limit <n>]] [--yes] | --resume <replay id>';
 
 const HELP = `Usage: gvi ${USAGE}
 Hands the entries of that range, both ends included, to the group again; the group goes on working meanwhile.
+A time says where on earth it is meant, by Z or an offset; a date alone is its first moment in UTC. Without --to it is now.
 What is processed is skipped, what failed is run, what is queued, held or parked is left to its owner. While DRY_RUN is
 false, what ended as a dry run is run as well.
 --force does what is processed again. Such entries carry the id of the replay. --resume goes on with a replay that was
@@ -42,6 +49,9 @@ export async function readCommandLine(argv: readonly string[], context: CommandC
     ...{ force: { type: 'boolean', default: false }, 'dry-run': { type: 'boolean', default: false } },
     limit: { type: 'string' },
   });
+  if (values.resume !== undefined && !REPLAY_ID.test(values.resume)) {
+    throw new UsageError('--resume: should be the id of a replay, as it was printed when that began');
+  }
   const resumed =
     values.resume === undefined
       ? undefined
@@ -50,15 +60,22 @@ export async function readCommandLine(argv: readonly string[], context: CommandC
   if (positionals.length > 0) throw new UsageError(HELP);
   if (from === undefined) {
     throw new UsageError(
-      values.resume === undefined ? HELP : `No replay ${values.resume} is unfinished here: say its --group and --from`,
+      values.resume === undefined
+        ? HELP
+        : `No replay ${values.resume} is unfinished here: say its --group and --from, and --force if it had that`,
     );
+  }
+  const group = readGroup(values.group ?? resumed?.group);
+  const to = values.to ?? resumed?.to ?? (await readEnd(context));
+  const range = { group, from: readBound('--from', from), to: readBound('--to', to) };
+  const ids = toRedisIds(range);
+  if (compareStreamIds(ids.from, ids.to) > 0) {
+    throw new UsageError(`--from: should not be after --to${values.to === undefined ? ', which is now' : ''}`);
   }
   return {
     options: {
-      group: readGroup(values.group ?? resumed?.group),
-      from: readBound('--from', from),
-      to: readBound('--to', values.to ?? resumed?.to ?? (await readEnd(context))),
-      isForced: values.force || (resumed?.isForced ?? values.resume !== undefined),
+      ...range,
+      isForced: values.force || (resumed?.isForced ?? false),
       takesDryRuns: !context.config.dryRun,
       replayId: values.resume ?? makeReplayId(),
     },
@@ -84,14 +101,28 @@ function readGroup(text: string | undefined): GroupName {
 
 /** A redis id as it is; of a time the milliseconds, which stand for the whole millisecond. */
 function readBound(option: string, text: string): string {
-  if (/^\d+(-\d+)?$/.test(text) || text === '+') return text;
-  const ms = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(ms)) {
+  const ms = readTime(text);
+  if (ms !== undefined) return String(ms);
+  if (text === '+') return text;
+  const [, time, sequence] = REDIS_ID.exec(text) ?? [];
+  if (time === undefined || [time, sequence ?? '0'].some((part) => BigInt(part) > ID_PART_MAX)) {
     throw new UsageError(
-      `${option}: should be a Redis id such as 1763900000000-0, or a time such as 2026-11-23T12:00:00Z`,
+      `${option}: should be a Redis id such as 1763900000000-0, or a time such as 2026-11-23T12:00:00Z (with Z or an offset)`,
     );
   }
-  return String(ms);
+  if (sequence === undefined && BigInt(time) > 0n && BigInt(time) < MS_MIN) {
+    throw new UsageError(`${option}: should be in milliseconds since 1970; ${text} looks like seconds`);
+  }
+  return text;
+}
+
+/** `undefined` for what is no time, or stands in no calendar. */
+function readTime(text: string): number | undefined {
+  const [, year, month, day] = TIME.exec(text) ?? [];
+  const date = new Date(`${year}-${month}-${day}`);
+  if (Number.isNaN(date.getTime()) || date.getUTCDate() !== Number(day)) return undefined;
+  const ms = Date.parse(text);
+  return ms >= 0 ? ms : undefined;
 }
 
 function readLimit(text: string | undefined): number {

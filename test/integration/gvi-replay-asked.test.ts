@@ -1,0 +1,110 @@
+/** What `gvi replay` is asked for. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readCommandLine } from '../../scripts/gvi/replay/command-line.js';
+import { UsageError } from '../../src/lib/command-line.js';
+import { parseConfig } from '../../src/lib/config.js';
+import { runGvi } from '../helpers/gvi.js';
+import { type History, startHistory } from '../helpers/history.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+
+const test = suite('gvi replay, asked');
+
+let server: TestRedis;
+let history: History;
+let prefixes = 0;
+
+test.before(async () => {
+  server = await startRedis();
+});
+test.before.each(async () => {
+  prefixes += 1;
+  history = await startHistory({ redisUrl: server.url, keyPrefix: `{a${prefixes}}:` });
+});
+test.after.each(() => history.stop());
+test.after(() => server.stop());
+
+const settings = () => ({ REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix });
+
+async function read(...args: string[]) {
+  const config = parseConfig(settings());
+  const { redis, keys } = history;
+  return (await readCommandLine(['--group', 'enrich', ...args], { config, redis, keys, print: () => {} })).options;
+}
+
+async function refusalOf(...args: string[]): Promise<string> {
+  try {
+    const { from, to } = await read(...args);
+    return `taken as ${from} to ${to}`;
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return error.message;
+  }
+}
+
+test('a range is told by Redis ids, or by times that say where on earth', async () => {
+  assert.is((await read('--from', '0')).from, '0');
+  assert.is((await read('--from', '1763900000000')).from, '1763900000000');
+  assert.is((await read('--from', '1763900000000-3')).from, '1763900000000-3');
+  assert.is((await read('--from', '2025-11-23')).from, String(Date.UTC(2025, 10, 23)));
+  assert.is((await read('--from', '2024-02-29')).from, String(Date.UTC(2024, 1, 29)));
+  assert.is((await read('--from', '2025-11-23T12:00Z')).from, String(Date.UTC(2025, 10, 23, 12)));
+  assert.is((await read('--from', '2025-11-23T12:00:01.5+01:00')).from, String(Date.UTC(2025, 10, 23, 11, 0, 1, 500)));
+  const [from, to] = ['1763900000000-3', '1763900000000'];
+  assert.equal(
+    [await read('--from', from, '--to', to)].map((range) => [range.from, range.to]),
+    [[from, to]],
+  );
+  assert.is((await read('--from', '0', '--to', '+')).to, '+');
+});
+
+test('what is no time, or a doubtful one, is refused by the name of its option', async () => {
+  const wrong = [
+    '2026-11-23T12:00:00',
+    '2025-02-30',
+    '2025-02-29T00:00:00Z',
+    '2025-13-01',
+    '2025-11-23T25:00:00Z',
+    '2025-11-23T12:00:00+99:00',
+    '1969-12-31',
+    '1763900000',
+    '99999999999999999999',
+    '99999999999999999999-0',
+    '1763900000000-99999999999999999999',
+    'yesterday',
+    '',
+  ];
+  for (const text of wrong) assert.match(await refusalOf('--from', text), /^--from: /, text);
+  for (const text of wrong) assert.match(await refusalOf('--from', '0', '--to', text), /^--to: /, text);
+  assert.match(await refusalOf('--from', '1763900000'), 'seconds');
+});
+
+test('a range that holds nothing is refused', async () => {
+  const empty = [
+    ['--from', '2025-11-23', '--to', '2025-11-22'],
+    ['--from', '1763900000000-4', '--to', '1763900000000-3'],
+    ['--from', '2999-01-01'],
+    ['--from', '+'],
+  ];
+  for (const range of empty) assert.match(await refusalOf(...range), /^--from: .*--to/, range.join(' '));
+  const { code, stderr } = await runGvi(['replay', '--group', 'enrich', ...empty[0]!, '--yes'], settings());
+  assert.equal([code, stderr.split('\n').length], [2, 2]);
+});
+
+test('an id that no replay has is refused', async () => {
+  assert.match(await refusalOf('--from', '0', '--resume', 'a b'), /^--resume: /);
+  assert.match(await refusalOf('--from', '0', '--resume', 'a'.repeat(100)), /^--resume: /);
+});
+
+test('one that is not remembered any more is gone on with as it is asked for: forced only where that is said', async () => {
+  await history.ended(await history.book('a'));
+  const again = ['replay', '--group', 'enrich', '--from', '0', '--yes', '--json', '--resume'];
+  const { stdout, stderr } = await runGvi([...again, '20260101T000000-abcdef'], settings());
+  assert.equal(JSON.parse(stdout).counts, { processed: 1 });
+  assert.not.match(stderr, '--force');
+  const forced = await runGvi([...again, '20260101T000000-fedcba', '--force'], settings());
+  assert.equal(JSON.parse(forced.stdout).counts, { again: 1 });
+  assert.match(forced.stderr, 'replay --resume 20260101T000000-fedcba --force\n');
+});
+
+test.run();
