@@ -6,7 +6,15 @@ import { showLine } from './format.js';
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) throw new UsageError(`${question} Say --yes to do it.`);
   const ask = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await ask.question(`${showLine(question)} [y/N] `);
-  ask.close();
-  return /^y(es)?$/i.test(answer.trim());
+  try {
+    const answer = await ask.question(`${showLine(question)} [y/N] `);
+    return /^y(es)?$/i.test(answer.trim());
+  } catch (error) {
+    // Ctrl-D and Ctrl-C are a no.
+    if ((error as Error).name !== 'AbortError') throw error;
+    process.stderr.write('\n');
+    return false;
+  } finally {
+    ask.close();
+  }
 }

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type AtTerminal, startAtTerminal } from './terminal.js';
 
 export type GviProcess = {
   child: ChildProcess;
@@ -15,9 +16,10 @@ const SCRIPT = join(import.meta.dirname, '..', '..', 'scripts', 'gvi.ts');
 
 /** Runs elsewhere than in the project, so that no `.env` of a developer's leaks in. Kill `child` when the test ends. */
 export function startGvi(args: readonly string[], settings: Record<string, string>): GviProcess {
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), SCRIPT, ...args], {
+  const [node, ...rest] = commandLine(args);
+  const child = spawn(node!, rest, {
     cwd: tmpdir(),
-    env: { PATH: process.env.PATH, ...settings },
+    env: environment(settings),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
@@ -40,4 +42,17 @@ export async function runGvi(
   const { stdout, stderr, exited } = startGvi(args, settings);
   const code = await exited;
   return { code, stdout: stdout(), stderr: stderr() };
+}
+
+/** With a person before it, who may answer. Kill `child` when the test ends. */
+export function startGviAtTerminal(args: readonly string[], settings: Record<string, string>): AtTerminal {
+  return startAtTerminal(commandLine(args), environment(settings));
+}
+
+function commandLine(args: readonly string[]): string[] {
+  return [process.execPath, '--import', import.meta.resolve('tsx'), SCRIPT, ...args];
+}
+
+function environment(settings: Record<string, string>): Record<string, string | undefined> {
+  return { PATH: process.env.PATH, ...settings };
 }

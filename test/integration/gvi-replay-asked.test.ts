@@ -1,18 +1,22 @@
-/** What `gvi replay` is asked for. */
+/** What `gvi replay` is asked for, and how it talks to the person at the terminal. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readCommandLine } from '../../scripts/gvi/replay/command-line.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { parseConfig } from '../../src/lib/config.js';
-import { runGvi } from '../helpers/gvi.js';
+import { runGvi, startGviAtTerminal } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import type { AtTerminal } from '../helpers/terminal.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { readStream } from '../helpers/worker.js';
 
 const test = suite('gvi replay, asked');
 
 let server: TestRedis;
 let history: History;
 let prefixes = 0;
+let terminal: AtTerminal | undefined;
 
 test.before(async () => {
   server = await startRedis();
@@ -21,7 +25,11 @@ test.before.each(async () => {
   prefixes += 1;
   history = await startHistory({ redisUrl: server.url, keyPrefix: `{a${prefixes}}:` });
 });
-test.after.each(() => history.stop());
+test.after.each(async () => {
+  terminal?.child.kill('SIGKILL');
+  terminal = undefined;
+  await history.stop();
+});
 test.after(() => server.stop());
 
 const settings = () => ({ REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix });
@@ -105,6 +113,23 @@ test('one that is not remembered any more is gone on with as it is asked for: fo
   const forced = await runGvi([...again, '20260101T000000-fedcba', '--force'], settings());
   assert.equal(JSON.parse(forced.stdout).counts, { again: 1 });
   assert.match(forced.stderr, 'replay --resume 20260101T000000-fedcba --force\n');
+});
+
+async function atTerminal(...args: string[]): Promise<AtTerminal> {
+  terminal = startGviAtTerminal(['replay', '--group', 'enrich', '--from', '0', '--force', ...args], settings());
+  return terminal;
+}
+
+test('the end of the input is no answer: nothing is done', async () => {
+  await history.ended(await history.book('a'));
+  for (const keys of ['\x04', '\x03', 'n\r']) {
+    const asked = await atTerminal();
+    await waitFor('the question', () => asked.output().includes('[y/N]'));
+    asked.type(keys);
+    assert.is(await asked.exited, 1, asked.output());
+    assert.not.match(asked.output(), 'Error');
+  }
+  assert.is((await readStream(history, 'events:operations')).length, 0);
 });
 
 test.run();
