@@ -20,7 +20,7 @@ export const rebuild: Command = {
     const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
     const entries = lengths.reduce((total, length) => total + length, 0);
     if (!values.yes && !(await confirm(`Rebuild everything from ${entries} entries?`))) return 1;
-    const bar = startProgressBar('Rebuilding', entries * 2);
+    const bar = startProgressBar('Rebuilding', entries * 2, { isJson: values.json });
     try {
       const report = await rebuildAll({ redis, keys, projections, idempotencyTtlS: config.idempotencyTtlS }, bar.add);
       bar.end();

@@ -55,7 +55,7 @@ export const redrive: Command = {
       if (eventIds.length === 0 || isDryRun) return;
       await recordOperation(context, { operation: 'redrive', by, eventIds, ...details });
     };
-    const answers = await redriveEach(context, wanted, { isDryRun, record });
+    const answers = await redriveEach(context, wanted, { isDryRun, isJson: values.json, record });
     const redriven = answers.filter(isRedriven).map(({ eventId }) => eventId);
     const { unknown } = wanted;
     if (values.json) context.print(JSON.stringify(toJson({ redriven, answers, unknown, isDryRun })));
@@ -112,11 +112,15 @@ async function findByIds(context: CommandContext, ids: readonly string[]): Promi
 async function redriveEach(
   context: CommandContext,
   { failures, rejected }: Wanted,
-  { isDryRun, record }: { isDryRun: boolean; record: (some: readonly Answer[]) => Promise<void> },
+  {
+    isDryRun,
+    isJson,
+    record,
+  }: { isDryRun: boolean; isJson: boolean; record: (some: readonly Answer[]) => Promise<void> },
 ): Promise<Answer[]> {
   const redriveFailure = makeRedrive(context, { isDryRun });
   const redriveRejected = makeRedriveRejected(context);
-  const bar = startProgressBar(isDryRun ? 'Counting' : 'Redriving', failures.length + rejected.length);
+  const bar = startProgressBar(isDryRun ? 'Counting' : 'Redriving', failures.length + rejected.length, { isJson });
   const answers: Answer[] = [];
   let recorded = 0;
   const recordRest = async () => {

@@ -1,4 +1,3 @@
-import { streamsOf } from '../../src/lib/events.js';
 import { recordOperation } from '../../src/lib/operations.js';
 import {
   countHandedOver,
@@ -13,10 +12,12 @@ import { StalledError } from '../../src/lib/replay-room.js';
 import { readHandedOver } from '../../src/lib/unfinished-replays.js';
 import type { Command, CommandContext } from './command.js';
 import { confirm } from './confirm.js';
+import { printError } from './format.js';
 import { startProgressBar } from './progress-bar.js';
 import { type Asked, readCommandLine } from './replay/command-line.js';
 import { type ForeseenEntry, makeForeseeEntry } from './replay/foresee-entry.js';
 import { addToTotals, describeForeseen, describeTotals, noTotals } from './replay/foreseen-text.js';
+import { makeShareDone } from './replay/share-done.js';
 
 type Listed = { eventId: string; decision: Decision } & ForeseenEntry;
 type OnDecided = (decided: readonly Listed[]) => void | Promise<void>;
@@ -47,21 +48,22 @@ export const replay: Command = {
     const asked = await readCommandLine(argv, context);
     if (asked.isDryRun) return look(context, asked);
     if (!asked.isConfirmed) {
-      const counts = await decideAll(context, asked.options, { isDryRun: true, label: 'Counting' });
+      const counts = await decideAll(context, asked, { isDryRun: true, label: 'Counting' });
       if (!(await confirm(askFor(counts, asked.options)))) return 1;
     }
     return handOver(context, asked);
   },
 };
 
-async function look(context: CommandContext, { options, limit, isJson }: Asked): Promise<number> {
+async function look(context: CommandContext, asked: Asked): Promise<number> {
+  const { options, limit, isJson } = asked;
   const again = makeForeseeEntry(context, options);
   const once = makeForeseeEntry(context, { ...options, replayId: undefined });
   const totals = noTotals();
   const listed: Listed[] = [];
   const now = Date.now();
 
-  const counts = await decideAll(context, options, {
+  const counts = await decideAll(context, asked, {
     isDryRun: true,
     label: 'Looking',
     async onDecided(decided) {
@@ -100,7 +102,7 @@ async function handOver(context: CommandContext, asked: Asked): Promise<number> 
   const listed: Listed[] = [];
   await record(context, asked, isResumed ? 'resumed' : 'begun');
   try {
-    const counts = await decideAll(context, options, {
+    const counts = await decideAll(context, asked, {
       ...{ isDryRun: false, label: 'Replaying' },
       onDecided: (decided) => void listed.push(...decided.slice(0, LISTED_MAX - listed.length)),
       onEnd: () => record(context, asked, 'ended'),
@@ -113,7 +115,7 @@ async function handOver(context: CommandContext, asked: Asked): Promise<number> 
     await record(context, asked, 'stalled');
     const message = `${error.message} To go on: ${resume}`;
     if (isJson) context.print(JSON.stringify({ replayId, error: { code: 'stalled', message } }));
-    else process.stderr.write(`${message}\n`);
+    else printError(message);
     return 1;
   }
 }
@@ -131,28 +133,24 @@ async function record(
 }
 
 async function decideAll(
-  { redis, keys }: CommandContext,
-  options: ReplayOptions,
+  context: CommandContext,
+  { options, isJson }: Asked,
   {
     label,
     onDecided = () => {},
     ...run
   }: Pick<ReplayRun, 'isDryRun' | 'onEnd'> & { label: string; onDecided?: OnDecided },
 ): Promise<ReplayCounts> {
-  const lengths = await Promise.all(streamsOf(options.group).map((stream) => redis.xlen(keys.stream(stream))));
-  const bar = startProgressBar(
-    label,
-    lengths.reduce((total, length) => total + length, 0),
-  );
+  const shareDone = await makeShareDone(context, options);
+  const bar = startProgressBar(label, undefined, { isJson });
   try {
-    return await replayRange({ redis, keys }, options, {
+    return await replayRange(context, options, {
       ...run,
       async onDecisions(decisions) {
         await onDecided(decisions.map(([eventId, decision]) => ({ eventId, decision })));
-        bar.add(decisions.length);
+        bar.add(decisions.length, shareDone(decisions.at(-1)![0]));
       },
-      onPaused: (provider) =>
-        void process.stderr.write(`${provider} is paused: this replay goes on when it is back.\n`),
+      onPaused: (provider) => bar.say(`${provider} is paused: this replay goes on when it is back.`),
     });
   } finally {
     bar.end();

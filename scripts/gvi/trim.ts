@@ -30,12 +30,12 @@ export const trim: Command = {
     if (positionals.length > 0) throw new UsageError(`Usage: gvi ${trim.usage}`);
     const isDryRun = values['dry-run'];
     if (!isDryRun && !values.yes) {
-      const { dropped, before } = await run(context, true);
+      const { dropped, before } = await run(context, { isDryRun: true, isJson: values.json });
       const question = `Drop ${dropped} entries older than ${before}?`;
       if (!(await confirm(question))) return 1;
     }
     try {
-      const report = await run(context, isDryRun);
+      const report = await run(context, { isDryRun, isJson: values.json });
       if (!isDryRun) {
         const { dropped: count, before } = report;
         await recordOperation(context, { operation: 'trim', by: operatorName(values.by), count, details: { before } });
@@ -51,11 +51,15 @@ export const trim: Command = {
   },
 };
 
-async function run({ redis, keys, config }: CommandContext, isDryRun: boolean): Promise<TrimReport> {
+async function run(
+  { redis, keys, config }: CommandContext,
+  { isDryRun, isJson }: { isDryRun: boolean; isJson: boolean },
+): Promise<TrimReport> {
   const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
   const bar = startProgressBar(
     isDryRun ? 'Counting' : 'Trimming',
     lengths.reduce((total, length) => total + length, 0),
+    { isJson },
   );
   try {
     const options = { redis, keys, projections, retentionMs: config.retentionMs };

@@ -132,4 +132,15 @@ test('the end of the input is no answer: nothing is done', async () => {
   assert.is((await readStream(history, 'events:operations')).length, 0);
 });
 
+test('at a terminal a bar tells how far through the range it is, unless JSON is asked for', async () => {
+  for (const id of ['a', 'b', 'c', 'd']) await history.ended(await history.book(id));
+  const second = (await readStream(history, 'events:calendly'))[1]!.id;
+  const shown = await atTerminal('--to', second, '--yes');
+  assert.is(await shown.exited, 0);
+  assert.match(shown.output(), /Replaying \[#+\] 100 % 2 entries/);
+  const json = await atTerminal('--to', second, '--json', '--yes');
+  assert.is(await json.exited, 0);
+  assert.not.match(json.output(), 'Replaying');
+});
+
 test.run();
