@@ -8,19 +8,21 @@ import type { Matcher } from './harness/links.js';
 import { run } from './harness/load.js';
 import { waitQuiet } from './harness/quiet.js';
 import { setStage, sized } from './harness/scenario.js';
-import { readSnapshot } from './harness/snapshot.js';
+import { readSnapshot, type SnapshotEntry } from './harness/snapshot.js';
 import { makeStories } from './harness/stories.js';
 import type { World } from './harness/world.js';
 
 const test = suite("operators' commands while everything around them dies");
 
 const RATE_PER_S = sized(20, 40);
-const REPLAYED = sized(['enrich'], ['enrich', 'summarize', 'crm-sync']) as readonly (
+/** What comes of the earlier stages takes the place of what the last one has had. */
+const REPLAYED = sized(['enrich'], ['crm-sync', 'enrich', 'summarize']) as readonly (
   | 'enrich'
   | 'summarize'
   | 'crm-sync'
 )[];
 const DONE_MS = 60_000;
+const AROUND = ['before', 'after'] as const;
 
 const stage = setStage(test, import.meta.url, { workers: 2 });
 
@@ -34,12 +36,16 @@ stage.scenario('a forced replay: each entry runs once more, and the CRM is as it
   for (const group of REPLAYED) {
     const load = run(world, stories.take(RATE_PER_S * sized(3, 60)), { ratePerS: RATE_PER_S });
     const range = ['replay', '--group', group, '--from', '0', '--to', to, '--force', '--yes'];
-    const killed = await runKilled(world, range, { name: 'replay', when: 'after' }, sized(1, world.random.int(1, 8)));
-    const [, replayId] = /This replay is (\S+?)\. /.exec(killed.stderr())!;
+    const begun = await runKilled(world, range, { name: 'remember-replay', when: world.random.pick(AROUND) });
+    const [, replayId] = /This replay is (\S+?)\. /.exec(begun.stderr())!;
+    // It says all of it again: before it was remembered, and after it was forgotten, nobody knows its range.
+    const resume = [...range, '--resume', replayId!];
+    await runKilled(world, resume, { name: 'replay', when: 'after' }, sized(1, world.random.int(1, 8)));
     await world.random.pick(world.workers()).kill();
-    const resumed = untilDone(world, ['replay', '--resume', replayId!, '--yes']);
+    const ended = runKilled(world, resume, { name: 'forget-replay', when: world.random.pick(AROUND) });
     await restartRedis(world);
-    await resumed;
+    await ended;
+    await untilDone(world, resume);
     await load;
     await check(world);
 
@@ -48,6 +54,7 @@ stage.scenario('a forced replay: each entry runs once more, and the CRM is as it
     const { entries } = await readSnapshot(world);
     const ran = entries.filter(({ type, replay }) => type === 'lead.synced' && replay === replayId);
     assert.equal(ran.map(({ key }) => key).sort(), wanted.sort());
+    assert.is(countOf(entries, replayId!), wanted.length);
   }
 });
 
@@ -112,6 +119,15 @@ test.run();
 
 function isOf(deliveries: readonly { body: string }[], body: string | undefined): boolean {
   return deliveries.some((delivery) => delivery.body === body);
+}
+
+/** How many a replay says to have handed over, in all its runs. */
+function countOf(entries: readonly SnapshotEntry[], replayId: string): number {
+  const operations = entries
+    .filter(({ type }) => type === 'operation.done')
+    .map(({ fields }) => JSON.parse(fields.data!));
+  const own = operations.filter(({ details }) => details?.replayId === replayId && details.phase === 'ended');
+  return Math.max(...own.map(({ count }) => count));
 }
 
 /** With times so short that all is old in a second. */

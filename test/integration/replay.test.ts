@@ -5,6 +5,7 @@ import { readOpenFailures } from '../../src/lib/open-failures.js';
 import { rebuild } from '../../src/lib/rebuild.js';
 import { makeRedrive } from '../../src/lib/redrive.js';
 import { type ReplayOptions, replay as replayRange } from '../../src/lib/replay.js';
+import { trim as trimStreams } from '../../src/lib/trim.js';
 import { forgetReplay, readUnfinishedReplays, rememberReplay } from '../../src/lib/unfinished-replays.js';
 import { projections } from '../../src/projections/index.js';
 import { runGvi } from '../helpers/gvi.js';
@@ -257,6 +258,64 @@ test('replayed beside live traffic, every event ends once for each time it ran',
   await untilSynced(400 + (counts.again ?? 0));
   const runs = (await synced()).map(({ fields }) => `${fields.key} ${fields.replay}`);
   assert.is(new Set(runs).size, runs.length);
+});
+
+test('two replays of one range at once: each runs what it says, and nothing runs twice in one of them', async () => {
+  for (let i = 0; i < 300; i += 1) await history.book(`n${i}`);
+  await untilSynced(300);
+  const replayIds = ['r1', 'r2'];
+  const counts = await Promise.all(replayIds.map((replayId) => replay({ isForced: true, replayId })));
+  const again = counts.map((count) => count.again ?? 0);
+  const outcomes = await untilSynced(300 + again[0]! + again[1]!);
+  const ranIn = (replayId: string) =>
+    outcomes.filter(({ fields }) => fields.replay === replayId).map(({ fields }) => fields.key);
+  for (const [index, replayId] of replayIds.entries()) {
+    const keys = ranIn(replayId);
+    assert.equal([keys.length, new Set(keys).size], [again[index], again[index]]);
+  }
+  assert.equal(new Set(replayIds.flatMap(ranIn)).size, 300);
+  assert.equal(await readUnfinishedReplays(history), []);
+});
+
+test('beside a trim of all that is old, what is in the range stays until its replay is done', async () => {
+  history.stage.isMended = true;
+  for (let i = 0; i < 450; i += 1) await history.book(`n${i}`);
+  await untilSynced(450);
+  await history.projected();
+  const { redis, keys } = history;
+  const retentionMs = 1_000_000;
+  const trim = () =>
+    trimStreams({ redis, keys, projections, retentionMs, now: Date.now() + 2 * retentionMs }, { isDryRun: false });
+  let isAtEnd = false;
+  let droppedMeanwhile = 0;
+  let trims = 0;
+  const running = replayRange(
+    history,
+    { group: 'enrich', from: '-', to: '+', isForced: true, takesDryRuns: false, replayId: 'r1' },
+    {
+      isDryRun: false,
+      onEnd() {
+        isAtEnd = true;
+      },
+    },
+  );
+  while (!isAtEnd) {
+    const { dropped } = await trim();
+    if (isAtEnd) break;
+    droppedMeanwhile += dropped;
+    trims += 1;
+  }
+  assert.equal(await running, { again: 450 });
+  assert.ok(trims > 0);
+  assert.is(droppedMeanwhile, 0);
+  const ran = () => history.handled.filter(({ group, replay }) => group === 'crm-sync' && replay === 'r1');
+  await waitFor('all to have run again', () => ran().length === 450);
+  assert.equal(await readStream(history, 'events:failed'), []);
+  await waitFor('all of it to go', async () => {
+    await trim();
+    return (await redis.xlen(keys.stream('events:calendly'))) === 0;
+  });
+  assert.equal(await readStream(history, 'events:failed'), []);
 });
 
 test('without a worker to take them it stops and says so', async () => {

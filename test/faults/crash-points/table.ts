@@ -235,7 +235,7 @@ const OPERATORS = 'an operator sends it: operations.test.ts, and the redrive in 
 /** Sent, and no point of its own: why nothing depends on whether a process dies there. */
 export const NO_POINTS: Record<string, string> = {
   ...allAre(READS, 'get mget hget hmget hgetall hlen exists pttl xrange xrevrange xlen xinfo xpending zcard'),
-  ...allAre(READS, 'info config time skim count-deletions'),
+  ...allAre(READS, 'info config time skim count-deletions replay-load'),
   'GET /crm/v8/settings/fields': READS,
   'GET /crm/v8/Leads': READS,
   'GET /crm/v8/Leads/{id}/Notes': READS,
@@ -244,7 +244,10 @@ export const NO_POINTS: Record<string, string> = {
   'release-lease': RUNS_OUT,
   eval: 'it keeps and locks the token of the CRM, each for a time',
   'find-vanished': 'what it has reported it does not report again: vanished.test.ts',
-  ...allAre(OPERATORS, 'redrive replay record-operation trim restore-chain swap-projection'),
+  ...allAre(
+    OPERATORS,
+    'redrive replay remember-replay forget-replay record-operation trim restore-chain swap-projection',
+  ),
 };
 
 function allAre(reason: string, names: string): Record<string, string> {
