@@ -16,23 +16,22 @@ export const SECRETS = {
 };
 export const REDIS_PASSWORD = 'planted-redis';
 
-/** What clients hang on their errors, on one that nothing caught: thrown, or in a promise that nobody waits for. */
+/**
+ * What clients hang on their errors, on one that nothing caught: thrown, or in a promise that nobody waits for. The words
+ * come from the environment, as this text is the name of a file in the error's stack.
+ */
 const CRASH = `
-  const crash = () => Object.assign(new Error('ERR with args beginning with: planted-message'), {
-    command: { name: 'auth', args: ['gvi', 'planted-redis'] },
-    options: { headers: { authorization: 'planted-token' } },
-    body: 'Quillon Zarathrax',
-    cause: new Error('planted-cause'),
+  const { REDIS_URL, CALENDLY_API_TOKEN, ZOHO_REFRESH_TOKEN, GEMINI_API_KEY, TEST_PERSON } = process.env;
+  const crash = () => Object.assign(new Error('ERR with args beginning with: ' + CALENDLY_API_TOKEN), {
+    command: { name: 'auth', args: ['gvi', REDIS_URL] },
+    options: { headers: { authorization: ZOHO_REFRESH_TOKEN } },
+    body: TEST_PERSON,
+    cause: new Error(GEMINI_API_KEY),
   });
   process.on('SIGUSR2', () => { throw crash(); });
   process.on('SIGPIPE', () => void Promise.reject(crash()));
   if (process.env.TEST_READABLE) Object.defineProperty(process.stdout, 'isTTY', { value: true });
 `;
-/** For a process that is to end so on SIGUSR2 (thrown) or SIGPIPE (rejected); readable with TEST_READABLE. */
-export const CRASHING = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(CRASH)}` };
-/** Zoho's access tokens are none of the settings. */
-export const SECRET = new RegExp(`planted[- ]|${READAI_KEY}|1000\\.[0-9a-f]{8}`);
-
 export const PERSON = {
   name: 'Quillon Zarathrax',
   email: 'quillon@zarathrax.example',
@@ -41,6 +40,13 @@ export const PERSON = {
   line: 'Our purple otter loses nine ledgers a week.',
   answer: 'Because of the purple otter.',
 };
+/** For a process that is to end so on SIGUSR2 (thrown) or SIGPIPE (rejected); readable with TEST_READABLE. */
+export const CRASHING = {
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(CRASH)}`,
+  TEST_PERSON: PERSON.name,
+};
+/** Zoho's access tokens are none of the settings. */
+export const SECRET = new RegExp(`planted[- ]|${READAI_KEY}|1000\\.[0-9a-f]{8}`);
 export const ANYTHING_OF_PERSON = /quillon|zarathrax|555.?1234.?0987|umbracorp|purple otter/i;
 /** Name, email and company are what an alert is for. */
 export const TOO_MUCH_FOR_AN_ALERT = /555.?1234.?0987|purple otter/i;
