@@ -7,7 +7,7 @@ import { NotYetError } from '../lib/errors.js';
 import { compareEventIds, type StreamName } from '../lib/event-id.js';
 import type { LeadSynced, StoredEvent } from '../lib/events.js';
 import type { Keys } from '../lib/keys.js';
-import { addLeadId, addNote, addWhole, addWrote, type LeadState, mergeStates } from '../lib/lead-state.js';
+import { addLeadId, addNote, addWhole, addWrote, joinPlace, type LeadState, mergeStates } from '../lib/lead-state.js';
 import { decodeOrSkip, type Projection, readPositions } from '../lib/projector.js';
 import type { RedisClient } from '../lib/redis.js';
 import { toRecord } from '../lib/runtime/entry.js';
@@ -62,7 +62,8 @@ function addSynced(state: LeadState, synced: LeadSynced, email: string): LeadSta
   for (const note of synced.notes) {
     if (note.email !== email || note.noteKey === undefined || note.noteId === null) continue;
     const { noteKey, noteId: id, revision = 1, module } = note;
-    next = addNote(next, noteKey, { id, revision, ...(module === undefined ? {} : { module }) });
+    const place = wrote && joinPlace({ order: wrote.order, turn: wrote.turn ?? '' });
+    next = addNote(next, noteKey, { id, revision, module, place });
   }
   return next;
 }
