@@ -23,9 +23,10 @@ export async function reportVanished(options: {
   const deleted = (await count([keys.trimmed(), ...STREAMS.map((stream) => keys.stream(stream))], STREAMS)) as string;
   const seen = (await redis.get(keys.deletionsSeen())) ?? STREAMS.map(() => '0').join(',');
   if (deleted === seen) return [];
+  const plan = [keys.prefix, JSON.stringify(readersByStream()), JSON.stringify(STREAMS)];
   const reported: VanishedEntry[] = [];
   for await (const found of scanKeys(redis, keys.progress(''))) {
-    const entries = (await find(found, [keys.prefix, JSON.stringify(readersByStream())])) as [string, GroupName][];
+    const entries = (await find(found, plan)) as [string, GroupName][];
     for (const [eventId, group] of entries) {
       log.error({ group, event: eventId }, 'an entry was deleted before its group came to it');
       reported.push({ eventId, group });

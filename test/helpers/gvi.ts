@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buildProject } from './build.js';
 import { type AtTerminal, startAtTerminal } from './terminal.js';
 
 export type GviProcess = {
@@ -11,8 +12,6 @@ export type GviProcess = {
   /** The exit code; null after a signal that killed it. */
   exited: Promise<number | null>;
 };
-
-const SCRIPT = join(import.meta.dirname, '..', '..', 'scripts', 'gvi.ts');
 
 /** Runs elsewhere than in the project, so that no `.env` of a developer's leaks in. Kill `child` when the test ends. */
 export function startGvi(args: readonly string[], settings: Record<string, string>): GviProcess {
@@ -50,7 +49,7 @@ export function startGviAtTerminal(args: readonly string[], settings: Record<str
 }
 
 function commandLine(args: readonly string[]): string[] {
-  return [process.execPath, '--import', import.meta.resolve('tsx'), SCRIPT, ...args];
+  return [process.execPath, '--enable-source-maps', join(buildProject(), 'scripts/gvi.js'), ...args];
 }
 
 function environment(settings: Record<string, string>): Record<string, string | undefined> {

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildProject } from './build.js';
 import { send } from './ingest-bench.js';
 import { waitFor } from './wait-for.js';
 import { CALENDLY_KEY, READAI_KEY } from './webhooks.js';
@@ -25,7 +26,11 @@ export async function startIngest(
   { openFiles }: { openFiles?: number } = {},
 ): Promise<IngestProcess> {
   const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles}; `;
-  const child = spawn('sh', ['-c', `${limit}exec "$0" --import tsx src/ingest/main.ts`, process.execPath], {
+  // With few open files as it runs in production: Node's own loader opens more of them at once than tsx.
+  const isBuilt = openFiles === undefined;
+  const run = isBuilt ? '--enable-source-maps "$1"' : '--import tsx src/ingest/main.ts';
+  const main = isBuilt ? join(buildProject(), 'src/ingest/main.js') : '';
+  const child = spawn('sh', ['-c', `${limit}exec "$0" ${run}`, process.execPath, main], {
     cwd: ROOT,
     env: {
       ...{ PATH: process.env.PATH, PORT: '0', CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY },

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buildProject } from './build.js';
 import { waitFor } from './wait-for.js';
 
 export type ServiceProcess = {
@@ -20,23 +21,18 @@ export type Services = {
   stop: () => Promise<void>;
 };
 
-const ROOT = join(import.meta.dirname, '..', '..');
-const SCRIPTS = { ingest: 'src/ingest/main.ts', worker: 'src/consumers/main.ts' } as const;
+const SCRIPTS = { ingest: 'src/ingest/main.js', worker: 'src/consumers/main.js' } as const;
 
 export function makeServices(): Services {
   const running = new Map<ChildProcess, Promise<unknown>>();
   return {
     start(which, settings, args = []) {
       // Runs elsewhere than in the project, so that no `.env` of a developer's leaks in.
-      const child = spawn(
-        process.execPath,
-        ['--import', import.meta.resolve('tsx'), join(ROOT, SCRIPTS[which]), ...args],
-        {
-          cwd: tmpdir(),
-          env: { PATH: process.env.PATH, PORT: '0', ...settings },
-          stdio: ['ignore', 'pipe', 'pipe'],
-        },
-      );
+      const child = spawn(process.execPath, ['--enable-source-maps', join(buildProject(), SCRIPTS[which]), ...args], {
+        cwd: tmpdir(),
+        env: { PATH: process.env.PATH, PORT: '0', ...settings },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
       const closed = new Promise((resolve) => child.once('close', resolve));
       running.set(child, closed);
       let output = '';

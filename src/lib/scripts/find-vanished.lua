@@ -3,7 +3,7 @@
 -- gone, unless a group holds it still and will find that itself, or it was reported before.
 --
 -- KEYS: progress of some chains
--- ARGV: key prefix, JSON of the groups that read each stream
+-- ARGV: key prefix, JSON of the groups that read each stream, JSON of the streams in the order of the pipeline
 -- Returns {event id, group} of each that was reported
 local prefix, readers = ARGV[1], cjson.decode(ARGV[2])
 local reported = {}
@@ -14,13 +14,20 @@ local function is_held(group, stream, id, event_id)
   return is_pending or is_put_off(prefix, group, event_id)
 end
 
--- What came before the last step of a chain was done with: it led there.
+local depth = {}
+for place, stream in ipairs(cjson.decode(ARGV[3])) do depth[stream] = place end
+
+-- What came before the last step of the current try was done with: it led there. Within a millisecond ids of two streams do
+-- not tell which was first, the pipeline does.
 local function last_step(key)
-  local last_id, last_stream
-  for _, event_id in ipairs(redis.call('HKEYS', key)) do
+  local last_stream, last_id
+  local _, try = split_event_id(redis.call('HGET', key, 'id') or '')
+  for _, event_id in ipairs(try and redis.call('HKEYS', key) or {}) do
     local stream, id = split_event_id(event_id)
     local is_step = stream and readers[stream] and readers[stream][1] ~= 'alert'
-    if is_step and (not last_id or is_after(id, last_id)) then last_id, last_stream = id, stream end
+    local is_of_try = is_step and tonumber(string.match(id, '^%d+')) >= tonumber(string.match(try, '^%d+'))
+    local is_deeper = is_of_try and (not last_id or depth[stream] > depth[last_stream])
+    if is_deeper or (is_of_try and stream == last_stream and is_after(id, last_id)) then last_stream, last_id = stream, id end
   end
   return last_stream, last_id
 end

@@ -1,6 +1,6 @@
 /**
  * The project as plain JavaScript in a temporary folder: a process then starts in half the time and CPU that tsx needs,
- * and a suite starts hundreds. Made once for each state of the sources, shared by all files of a run.
+ * and the tests start hundreds. Made once for each state of the sources, shared by all files of a run.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -18,15 +18,17 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-const root = join(import.meta.dirname, '..', '..', '..');
+const root = join(import.meta.dirname, '..', '..');
 const COPIED = /\.(lua|md|json|mjs)$/;
 
-/** The folder that holds `src/…/main.js` and the entries of `test/faults/workers`. */
+const FOLDERS = ['src', 'scripts', 'test/helpers', 'test/faults/workers', 'test/fixtures'];
+
+/** The folder that holds `src/…/main.js`, `scripts/gvi.js` and the workers of the tests. */
 export function buildProject(): string {
-  const files = ['src', 'test/faults/workers'].flatMap(listFiles);
+  const files = FOLDERS.flatMap(listFiles);
   const hash = createHash('sha256');
   for (const file of files) hash.update(file).update(readFileSync(join(root, file)));
-  const target = join(tmpdir(), `gvi-faults-${hash.digest('hex').slice(0, 16)}`);
+  const target = join(tmpdir(), `gvi-built-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(target)) return target;
   const draft = mkdtempSync(join(tmpdir(), 'gvi-build-'));
   const flags = ['--noCheck', '--noEmit', 'false', '--outDir', draft, '--rootDir', root];
