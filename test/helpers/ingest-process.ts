@@ -1,5 +1,5 @@
 /** Ingest as a process of its own, with these settings alone. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildProject } from './build.js';
@@ -26,8 +26,10 @@ export async function startIngest(
   { openFiles }: { openFiles?: number } = {},
 ): Promise<IngestProcess> {
   const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles}; `;
-  // With few open files as it runs in production: Node's own loader opens more of them at once than tsx.
+  // With few open files as it runs in production, from what tsx has transpiled before: Node's own loader, and tsx at a first
+  // start, open more of them at once.
   const isBuilt = openFiles === undefined;
+  if (!isBuilt) startInVain();
   const run = isBuilt ? '--enable-source-maps "$1"' : '--import tsx src/ingest/main.ts';
   const main = isBuilt ? join(buildProject(), 'src/ingest/main.js') : '';
   const child = spawn('sh', ['-c', `${limit}exec "$0" ${run}`, process.execPath, main], {
@@ -61,4 +63,10 @@ function readRss(pid: number): number | undefined {
   if (process.platform !== 'linux') return undefined;
   const kB = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return kB === undefined ? undefined : Number(kB) * 1024;
+}
+
+/** It refuses its settings, once all of it is loaded. */
+function startInVain(): void {
+  const env = { PATH: process.env.PATH, PORT: 'none' };
+  spawnSync(process.execPath, ['--import', 'tsx', 'src/ingest/main.ts'], { cwd: ROOT, env });
 }
