@@ -41,41 +41,45 @@ stage.inOwnWorld(
   },
 );
 
-stage.inOwnWorld('appendfsync everysec: what was lost is known, and nothing is done twice', {}, async (world) => {
-  const power = tapPower(world, 'everysec');
-  await (await world.addIngest({ spool: true })).untilReady();
-  const stories = { mix: { revision: 0 } };
-  const losses: Loss[] = [];
-  const isWithin = ({ at, ms }: Sent['outcome'], { from, to }: Loss) => at + ms > from && at < to;
-  const mayForget = ({ outcome }: Sent) =>
-    outcome.answer?.status !== 'spooled' && losses.some((loss) => isWithin(outcome, loss));
+stage.inOwnWorld(
+  'appendfsync everysec: what was lost is known, and nothing is done twice',
+  { redis: { appendfsync: 'everysec' } },
+  async (world) => {
+    const power = tapPower(world, 'everysec');
+    await (await world.addIngest({ spool: true })).untilReady();
+    const stories = { mix: { revision: 0 } };
+    const losses: Loss[] = [];
+    const isWithin = ({ at, ms }: Sent['outcome'], { from, to }: Loss) => at + ms > from && at < to;
+    const mayForget = ({ outcome }: Sent) =>
+      outcome.answer?.status !== 'spooled' && losses.some((loss) => isWithin(outcome, loss));
 
-  for (let n = 1; n <= CUTS; n += 1) {
-    await withoutRestarts(world, async () => {
-      const cut = async () => {
-        const { fault, bytes } = await power.cut({ downMs: sized(500, 5_000) });
-        assert.ok(bytes > 0, 'all was on disk');
-        losses.push({ from: fault.at - EVERYSEC_MS, to: fault.healedAt! });
-        return fault;
-      };
-      const load = { beforeMs: EVERYSEC_MS + 1_500, afterMs: 200, stories };
-      const { sent, result: fault } = await underLoad(world, `cut ${n}`, cut, load);
-      const { forgotten } = await check(world, { mayForget, losses });
-      assert.ok(
-        sent.some((one) => isAccepted(one) && one.outcome.at < fault.at && !mayForget(one)),
-        'nothing was taken in that may not be forgotten',
-      );
-      await tell(world, fault, forgotten);
-    });
-  }
-  power.release();
+    for (let n = 1; n <= CUTS; n += 1) {
+      await withoutRestarts(world, async () => {
+        const cut = async () => {
+          const { fault, bytes } = await power.cut({ downMs: sized(500, 5_000) });
+          assert.ok(bytes > 0, 'all was on disk');
+          losses.push({ from: fault.at - EVERYSEC_MS, to: fault.healedAt! });
+          return fault;
+        };
+        const load = { beforeMs: EVERYSEC_MS + 1_500, afterMs: 200, stories };
+        const { sent, result: fault } = await underLoad(world, `cut ${n}`, cut, load);
+        const { forgotten } = await check(world, { mayForget, losses });
+        assert.ok(
+          sent.some((one) => isAccepted(one) && one.outcome.at < fault.at && !mayForget(one)),
+          'nothing was taken in that may not be forgotten',
+        );
+        await tell(world, fault, forgotten);
+      });
+    }
+    power.release();
 
-  const lost = findForgotten(world, await readSnapshot(world));
-  assert.ok(lost.length > 0, 'nothing was lost, so nothing was shown');
-  // As a person does who compares with the provider's list.
-  await run(world, lost);
-  await check(world, { mayForget, losses });
-});
+    const lost = findForgotten(world, await readSnapshot(world));
+    assert.ok(lost.length > 0, 'nothing was lost, so nothing was shown');
+    // As a person does who compares with the provider's list.
+    await run(world, lost);
+    await check(world, { mayForget, losses });
+  },
+);
 
 const durable = { redis: { appendfsync: 'always' } } as const;
 stage.inOwnWorld(

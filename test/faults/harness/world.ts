@@ -37,6 +37,7 @@ export type WorldOptions = {
   /** A seed of its own where left out. */
   random?: Random;
   redis?: {
+    /** [always] With `everysec` a Redis whose disk is busy holds writes back for up to two seconds, which a SIGKILL then costs. */
     appendfsync?: 'everysec' | 'always' | 'no';
     args?: readonly string[];
     /** Another Redis than one server; it ends with the world. */
@@ -85,7 +86,7 @@ export async function startWorld(options: WorldOptions = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'gvi-world-'));
   const spoolsDir = mkdtempSync(join(existsSync(MEMORY_DIR) ? MEMORY_DIR : tmpdir(), 'gvi-spools-'));
   const build = buildProject();
-  const redisArgs = ['--appendfsync', options.redis?.appendfsync ?? 'everysec', ...(options.redis?.args ?? [])];
+  const redisArgs = ['--appendfsync', options.redis?.appendfsync ?? 'always', ...(options.redis?.args ?? [])];
   const [redis, zoho, gemini, slack] = await Promise.all([
     options.redis?.start?.() ?? startRedis({ args: redisArgs }),
     startZoho({ refreshesMax: 1_000, ...options.zoho }),
