@@ -10,21 +10,27 @@ const LOOK_MS = 50;
 export type QuietOptions = {
   /** How long nothing may come to its end while something is left to do [30000]: a machine that is slow is not stuck. */
   stuckMs?: number;
+  /** For how long nothing may be left and nothing come to its end [0]: what a worker holds of a group that is gone is in no list. */
+  restMs?: number;
   /** Groups that need not be done, as `alert` while it gathers a digest. */
   except?: readonly string[];
 };
 
 /** No backlog, nothing pending, parked or spooled, every event ended, the projections at the ends of their streams. */
-export async function waitQuiet(world: World, { stuckMs = 30_000, except = [] }: QuietOptions = {}): Promise<void> {
+export async function waitQuiet(
+  world: World,
+  { stuckMs = 30_000, restMs = 0, except = [] }: QuietOptions = {},
+): Promise<void> {
   let progress = -1;
   let progressAt = performance.now();
   for (;;) {
     const left = await whatIsLeft(world, except).catch((error: Error) => error.message);
-    if (left === '') return;
     const ends = await countEnds(world).catch(() => progress);
     if (ends !== progress) progressAt = performance.now();
     progress = ends;
-    if (performance.now() - progressAt > stuckMs) {
+    const sameForMs = performance.now() - progressAt;
+    if (left === '' && sameForMs >= restMs) return;
+    if (left !== '' && sameForMs > stuckMs) {
       throw new Error(`It did not come to rest, and nothing came to its end for ${stuckMs} ms: ${left}`);
     }
     await sleep(LOOK_MS);
