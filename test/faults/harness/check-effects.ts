@@ -165,9 +165,9 @@ async function findLeftovers(world: World, { byCause, failures }: Snapshot): Pro
   const failed = new Set(failures.map(({ eventId }) => eventId));
   const isExcused = (eventId: string) => {
     const ends = byCause.get(eventId) ?? [];
-    return (
-      failed.has(eventId) || ends.some(({ at }) => faultLog.faults.some((fault) => overlaps(fault, at, at + TIDY_MS)))
-    );
+    // The receipt may have been on its way already when its worker died.
+    const isHit = (at: number) => faultLog.faults.some((fault) => overlaps(fault, at - HIT_MS, at + TIDY_MS));
+    return failed.has(eventId) || ends.some(({ at }) => isHit(at));
   };
   const violations: Violation[] = [];
   for (const [email, saved] of Object.entries(await client.hgetall(keys.intents()))) {
