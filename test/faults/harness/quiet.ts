@@ -10,7 +10,7 @@ const LOOK_MS = 50;
 export type QuietOptions = {
   /** How long nothing may come to its end while something is left to do [30000]: a machine that is slow is not stuck. */
   stuckMs?: number;
-  /** For how long nothing may be left and nothing come to its end [0]: what a worker holds of a group that is gone is in no list. */
+  /** For how long nothing may be left and nothing come to its end [500]: figures are not of one instant, and what a worker holds of a group that is gone is in no list. */
   restMs?: number;
   /** Groups that need not be done, as `alert` while it gathers a digest. */
   except?: readonly string[];
@@ -19,7 +19,7 @@ export type QuietOptions = {
 /** No backlog, nothing pending, parked or spooled, every event ended, the projections at the ends of their streams. */
 export async function waitQuiet(
   world: World,
-  { stuckMs = 30_000, restMs = 0, except = [] }: QuietOptions = {},
+  { stuckMs = 30_000, restMs = 500, except = [] }: QuietOptions = {},
 ): Promise<void> {
   let progress = -1;
   let progressAt = performance.now();
