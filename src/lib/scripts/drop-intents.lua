@@ -3,7 +3,6 @@
 --
 -- KEYS[1] intents
 -- ARGV: email, event id, email, …
-local PART = 1000
 local events, emails = {}, {}
 for i = 1, #ARGV, 2 do
   local email = ARGV[i]

@@ -5,7 +5,6 @@
 -- KEYS: leases, intents
 -- ARGV: verb (take | keep | release), owner, for how long (ms), then the emails
 -- Returns {now, the emails that are the owner's after the call (for release: those it gave up), their intents (for take)}
-local PART = 1000
 local verb, owner, now = ARGV[1], ARGV[2], now_ms()
 local mine_until = owner .. '|' .. string.format('%d', now + tonumber(ARGV[3]))
 local mine, changes, intents = {}, {}, {}

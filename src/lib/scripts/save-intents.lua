@@ -7,7 +7,6 @@
 -- ARGV: owner; then for each lead its email, the number of events, and for each of these its id, its intent and whether it
 --       was noted before (1|0)
 -- Returns the emails whose lease is lost; then nothing was saved
-local PART = 1000
 local owner, now = ARGV[1], now_ms()
 local emails, added = {}, {}
 local at = 2
