@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeReport, type ReportLine } from './lib/faults-report.js';
+import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
 import { killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
 import { findTestFiles, matchFilter } from './lib/test-runner/test-files.js';
@@ -35,6 +36,8 @@ const files =
   positionals.length === 0
     ? all
     : all.filter((file) => positionals.some((word) => matchFilter([file], word).length > 0));
+const bundle = await makeBundle(root, files);
+process.once('exit', bundle.remove);
 const dir = mkdtempSync(join(tmpdir(), 'gvi-faults-report-'));
 const report = join(dir, 'report.jsonl');
 writeFileSync(report, '');
@@ -51,7 +54,7 @@ rmSync(dir, { recursive: true });
 async function runOne(file: string, seed: string): Promise<void> {
   const form = values.short ? {} : { FAULTS: 'long' };
   const env = { ...makeTestEnvironment(root), ...form, FAULTS_SEED: seed, FAULTS_REPORT: report };
-  const result = await runTestFile(file, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS });
+  const result = await runTestFile(file, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS, bundle });
   const isWell = result.failed === 0;
   const seconds = Math.round(result.durationMs / 1_000);
   const reason = result.reason === undefined ? '' : `: ${result.reason}`;

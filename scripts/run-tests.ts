@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
 import { type FileResult, killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
 import { findSilentTests, findTestFiles, matchFilter, TEST_FOLDERS } from './lib/test-runner/test-files.js';
@@ -27,6 +28,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 const { files, unmatched } = chooseFiles(process.argv.slice(2));
+const bundle = await makeBundle(root, files);
+process.once('exit', bundle.remove);
 const isFaults = (file: string) => file.startsWith('test/faults/');
 const results = [
   ...unmatched.map(reportUnmatched),
@@ -84,7 +87,7 @@ async function runAll(queue: readonly string[], atOnce: number): Promise<FileRes
   const lanes = Array.from({ length: atOnce }, async () => {
     for (let file = rest.shift(); file !== undefined; file = rest.shift()) {
       const timeoutMs = isFaults(file) ? FAULTS_TIMEOUT_MS : FILE_TIMEOUT_MS;
-      const result = await runTestFile(file, { cwd: root, env, timeoutMs });
+      const result = await runTestFile(file, { cwd: root, env, timeoutMs, bundle });
       printResult(result);
       done.push(result);
     }

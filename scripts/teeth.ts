@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DEFENCES, type Defence } from './lib/teeth/defences.js';
+import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
 import { killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
 
@@ -64,11 +65,13 @@ async function isNoticed({ name, against, changes, ...files }: Defence): Promise
 
 /** The names of the tests that fail. */
 async function run(file: string): Promise<string[]> {
+  const bundle = await makeBundle(copy, [file]);
   const { failed, output, reason } = await runTestFile(file, {
     cwd: copy,
     env: makeTestEnvironment(root),
     timeoutMs: FILE_TIMEOUT_MS,
-  });
+    bundle,
+  }).finally(bundle.remove);
   if (failed === 0) return [];
   const names = [...output.matchAll(FAILED_TEST)].map(([, suite, test]) => `${suite}: ${test}`);
   return names.length > 0 ? names : [`${file}: ${reason ?? 'failed'}`];

@@ -1,8 +1,7 @@
 /** The operators' tool as a person runs it: a process of its own, with these settings alone. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { buildProject } from './build.js';
+import { findBundled } from './bundle.js';
 import { type AtTerminal, startAtTerminal } from './terminal.js';
 
 export type GviProcess = {
@@ -49,7 +48,7 @@ export function startGviAtTerminal(args: readonly string[], settings: Record<str
 }
 
 function commandLine(args: readonly string[]): string[] {
-  return [process.execPath, '--enable-source-maps', join(buildProject(), 'scripts/gvi.js'), ...args];
+  return [process.execPath, '--enable-source-maps', findBundled('scripts/gvi.js'), ...args];
 }
 
 function environment(settings: Record<string, string>): Record<string, string | undefined> {

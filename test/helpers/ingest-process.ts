@@ -1,8 +1,8 @@
 /** Ingest as a process of its own, with these settings alone. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildProject } from './build.js';
+import { findBundled } from './bundle.js';
 import { send } from './ingest-bench.js';
 import { waitFor } from './wait-for.js';
 import { CALENDLY_KEY, READAI_KEY } from './webhooks.js';
@@ -26,13 +26,8 @@ export async function startIngest(
   { openFiles }: { openFiles?: number } = {},
 ): Promise<IngestProcess> {
   const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles}; `;
-  // With few open files as it runs in production, from what tsx has transpiled before: Node's own loader, and tsx at a first
-  // start, open more of them at once.
-  const isBuilt = openFiles === undefined;
-  if (!isBuilt) startInVain();
-  const run = isBuilt ? '--enable-source-maps "$1"' : '--import tsx src/ingest/main.ts';
-  const main = isBuilt ? join(buildProject(), 'src/ingest/main.js') : '';
-  const child = spawn('sh', ['-c', `${limit}exec "$0" ${run}`, process.execPath, main], {
+  const main = findBundled('src/ingest/main.js');
+  const child = spawn('sh', ['-c', `${limit}exec "$0" --enable-source-maps "$1"`, process.execPath, main], {
     cwd: ROOT,
     env: {
       ...{ PATH: process.env.PATH, PORT: '0', CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY },
@@ -63,10 +58,4 @@ function readRss(pid: number): number | undefined {
   if (process.platform !== 'linux') return undefined;
   const kB = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return kB === undefined ? undefined : Number(kB) * 1024;
-}
-
-/** It refuses its settings, once all of it is loaded. */
-function startInVain(): void {
-  const env = { PATH: process.env.PATH, PORT: 'none' };
-  spawnSync(process.execPath, ['--import', 'tsx', 'src/ingest/main.ts'], { cwd: ROOT, env });
 }

@@ -1,8 +1,7 @@
 /** Ingest and workers as processes of their own, with these settings alone. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { buildProject } from './build.js';
+import { findBundled } from './bundle.js';
 import { waitFor } from './wait-for.js';
 
 export type ServiceProcess = {
@@ -28,7 +27,7 @@ export function makeServices(): Services {
   return {
     start(which, settings, args = []) {
       // Runs elsewhere than in the project, so that no `.env` of a developer's leaks in.
-      const child = spawn(process.execPath, ['--enable-source-maps', join(buildProject(), SCRIPTS[which]), ...args], {
+      const child = spawn(process.execPath, ['--enable-source-maps', findBundled(SCRIPTS[which]), ...args], {
         cwd: tmpdir(),
         env: { PATH: process.env.PATH, PORT: '0', ...settings },
         stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,7 +1,7 @@
 /** Workers as processes of their own (`worker-script.ts`), for what a test can't do to its own process. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { buildProject } from './build.js';
+import { findBundled } from './bundle.js';
 import { shortTimes } from './worker.js';
 
 export type WorkerProcess = {
@@ -25,7 +25,7 @@ export function startWorkerProcess(options: {
   let child: ChildProcess;
   let gone: Promise<void>;
   const start = () => {
-    child = spawn(process.execPath, ['--enable-source-maps', join(buildProject(), 'test/helpers/worker-script.js')], {
+    child = spawn(process.execPath, ['--enable-source-maps', findBundled('test/helpers/worker-script.js')], {
       cwd: join(import.meta.dirname, '..', '..'),
       env: {
         ...{ PATH: process.env.PATH, REDIS_URL: options.redisUrl, KEY_PREFIX: options.keyPrefix },

@@ -43,9 +43,8 @@ const dir = mkdtempSync(join(tmpdir(), 'gvi-runner-'));
 running.after(() => rmSync(dir, { recursive: true }));
 
 async function run(source: string, timeoutMs = 60_000) {
-  const file = join(dir, 'sample.mjs');
-  writeFileSync(file, source);
-  return await runTestFile(file, { cwd: process.cwd(), env: process.env, timeoutMs });
+  writeFileSync(join(dir, 'sample.mjs'), source);
+  return await runTestFile('sample.mjs', { cwd: process.cwd(), env: process.env, timeoutMs, bundle: { dir } });
 }
 
 running('a file that hangs is ended, and says so', async () => {

@@ -1,7 +1,9 @@
 /** Runs one test file in a process of its own and reads what uvu says at the end. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
+import type { Bundle } from './bundle.js';
 
 export type FileResult = {
   file: string;
@@ -20,15 +22,21 @@ type Totals = { total: number; passed: number; skipped: number };
 const OUTPUT_GRACE_MS = 1_000;
 const running = new Set<number>();
 
+export type RunOptions = {
+  cwd: string;
+  env: NodeJS.ProcessEnv;
+  timeoutMs: number;
+  /** Holds the file and the processes that it starts. */
+  bundle: Pick<Bundle, 'dir'>;
+};
+
 /** Its process group is killed when the file is done or takes longer than `timeoutMs`: nothing that it started stays. */
-export async function runTestFile(
-  file: string,
-  { cwd, env, timeoutMs }: { cwd: string; env: NodeJS.ProcessEnv; timeoutMs: number },
-): Promise<FileResult> {
+export async function runTestFile(file: string, { cwd, env, timeoutMs, bundle }: RunOptions): Promise<FileResult> {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, ['--import', 'tsx', file], {
+  const script = join(bundle.dir, file.replace(/\.ts$/, '.js'));
+  const child = spawn(process.execPath, ['--enable-source-maps', script], {
     cwd,
-    env,
+    env: { ...env, TEST_BUNDLE: bundle.dir },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -6,7 +6,7 @@ import { waitFor } from '../../helpers/wait-for.js';
 
 export type ProcessOptions = {
   name: string;
-  /** JavaScript; see `test/helpers/build.ts`. */
+  /** JavaScript; see `test/helpers/bundle.ts`. */
   script: string;
   args?: readonly string[];
   env: Record<string, string>;

@@ -8,7 +8,7 @@ import { findFreePort } from '../../../scripts/lib/redis-server.js';
 import { makeEventId } from '../../../src/lib/event-id.js';
 import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
 import { type Keys, makeKeys } from '../../../src/lib/keys.js';
-import { buildProject } from '../../helpers/build.js';
+import { findBundled } from '../../helpers/bundle.js';
 import { startRedis, type TestRedis } from '../../helpers/redis-server.js';
 import { CALENDLY_KEY, READAI_KEY } from '../../helpers/webhooks.js';
 import { type GeminiStandin, type GeminiStandinOptions, startGemini } from '../../standins/gemini.js';
@@ -85,7 +85,6 @@ export async function startWorld(options: WorldOptions = {}) {
   const random = options.random ?? makeRandom(seedOfRun());
   const dir = mkdtempSync(join(tmpdir(), 'gvi-world-'));
   const spoolsDir = mkdtempSync(join(existsSync(MEMORY_DIR) ? MEMORY_DIR : tmpdir(), 'gvi-spools-'));
-  const build = buildProject();
   const redisArgs = ['--appendfsync', options.redis?.appendfsync ?? 'always', ...(options.redis?.args ?? [])];
   const [redis, zoho, gemini, slack] = await Promise.all([
     options.redis?.start?.() ?? startRedis({ args: redisArgs }),
@@ -136,7 +135,7 @@ export async function startWorld(options: WorldOptions = {}) {
       ...(spec.groups === undefined ? [] : ['--group', spec.groups.join(',')]),
       ...(spec.concurrency === undefined ? [] : ['--concurrency', String(spec.concurrency)]),
     ];
-    const script = join(build, spec.entry ?? 'src/consumers/main.js');
+    const script = findBundled(spec.entry ?? 'src/consumers/main.js');
     const env = { ...(await envOf(name, 'worker')), ...spec.env };
     const launch = { script, args, env, cwd: dir };
     const groups = spec.groups === undefined ? {} : { groups: spec.groups };
@@ -160,7 +159,7 @@ export async function startWorld(options: WorldOptions = {}) {
     hasSpool ||= spool;
     const settings: Record<string, string> = spool ? { SPOOL_DIR: join(spoolsDir, name) } : {};
     const env = { ...(await envOf(name, 'ingest')), ...settings, PORT: String(port) };
-    const launch = { script: join(build, 'src/ingest/main.js'), args: [], env, cwd: dir };
+    const launch = { script: findBundled('src/ingest/main.js'), args: [], env, cwd: dir };
     const url = `http://127.0.0.1:${port}`;
     const part = makePart({ name, role: 'ingest', url, launch, isSupervised, faultLog, findHeld: async () => [] });
     parts.set(name, part);
