@@ -21,6 +21,8 @@ const REPLAYED = sized(['enrich'], ['crm-sync', 'enrich', 'summarize']) as reado
   | 'summarize'
   | 'crm-sync'
 )[];
+/** All is old in a second. */
+const ALL_IS_OLD = { RETENTION_DAYS: '0.00001', IDEMPOTENCY_TTL_DAYS: '0.00001' };
 const DONE_MS = 60_000;
 const AROUND = ['before', 'after'] as const;
 
@@ -130,12 +132,11 @@ function countOf(entries: readonly SnapshotEntry[], replayId: string): number {
   return Math.max(...own.map(({ count }) => count));
 }
 
-/** With times so short that all is old in a second. */
 async function start(world: World, args: readonly string[]): Promise<GviProcess> {
   const { redis } = await world.links.open('gvi');
   return startGvi(args, {
     ...{ REDIS_URL: `redis://127.0.0.1:${redis.port}`, KEY_PREFIX: world.keys.prefix },
-    ...{ RETENTION_DAYS: '0.00001', IDEMPOTENCY_TTL_DAYS: '0.00001' },
+    ...(args[0] === 'trim' ? ALL_IS_OLD : {}),
   });
 }
 

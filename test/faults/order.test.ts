@@ -37,7 +37,8 @@ stage.scenario('whatever the order of arrival and of work, the CRM ends as the i
   const runs = Object.entries(orders).slice(0, sized(2, 3));
   const calm = disturb(world);
   for (const [name, order] of runs) {
-    const load = run(world, makeMirror(random, 'told', name).reflect(keepPushesInOrder(order)), { concurrency: 12 });
+    const deliveries = makeMirror(random, 'told', name).reflect(keepPushesInOrder(order));
+    const load = run(world, deliveries, { concurrency: 12, inOrderOf: ({ key }) => key });
     await killNowAndThen(world, load);
   }
   calm();

@@ -1,10 +1,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { waitFor } from '../helpers/wait-for.js';
 import { readaiSignature } from '../helpers/webhooks.js';
 import { check } from './harness/checker.js';
 import { run } from './harness/load.js';
 import { hurryMinutes } from './harness/minutes.js';
-import type { PartEnd } from './harness/parts.js';
+import type { Part, PartEnd } from './harness/parts.js';
 import { isLong, setStage, sized } from './harness/scenario.js';
 import { readSnapshot, type Snapshot } from './harness/snapshot.js';
 import { type Delivery, makeStories, type Stories } from './harness/stories.js';
@@ -119,6 +120,9 @@ async function untilEnded(world: World, poisons: readonly Poison[]): Promise<voi
 /** Each poison failed with its own reason, and every death of a worker is one that an event is blamed for. */
 async function checkPoisoned(world: World, poisons: readonly Poison[]): Promise<void> {
   for (const { key } of poisons) formerPoisons.add(key);
+  // One that hangs may have been given up on before it ends.
+  const isDying = (part: Part) => isPoisoned(world, { part: part.name, pid: part.pid });
+  await waitFor('the poisoned ones to end', () => !world.workers().some(isDying), 30_000);
   for (const part of world.workers()) await part.untilReady();
   const calm = hurryMinutes(world);
   await check(world, {
@@ -146,7 +150,7 @@ async function checkPoisoned(world: World, poisons: readonly Poison[]): Promise<
 }
 
 /** It said so before it died. */
-function isPoisoned(world: World, { part, pid }: PartEnd): boolean {
+function isPoisoned(world: World, { part, pid }: Pick<PartEnd, 'part' | 'pid'>): boolean {
   const lastWords = `"pid":${pid},"msg":"poisoned by `;
   return world
     .part(part)

@@ -11,6 +11,8 @@ export type RunOptions = {
   concurrency?: number;
   /** So many a second, however long the answers take; then `concurrency` does not count. */
   ratePerS?: number;
+  /** Deliveries of one such name are sent one after the other. */
+  inOrderOf?: (delivery: Delivery) => string;
   /** Sends again what failed or is unknown, as the providers do, until it is taken in [true]. */
   sendsAgain?: boolean;
   /** Ends early. */
@@ -50,14 +52,29 @@ export async function sendUntilTaken(world: World, delivery: Delivery, signal?: 
 
 /** Sends all of them, in order of their beginning. Resolves when each has its answer. */
 export async function run(world: World, deliveries: readonly Delivery[], options: RunOptions = {}): Promise<void> {
-  const { concurrency = 8, ratePerS, sendsAgain = true, signal } = options;
-  const one = (delivery: Delivery) => (sendsAgain ? sendUntilTaken(world, delivery, signal) : send(world, delivery));
+  const { concurrency = 8, ratePerS, inOrderOf, sendsAgain = true, signal } = options;
+  const sendOne = (delivery: Delivery) =>
+    sendsAgain ? sendUntilTaken(world, delivery, signal) : send(world, delivery);
+  const one = inOrderOf === undefined ? sendOne : oneAfterTheOther(inOrderOf, sendOne);
   const rest = [...deliveries];
   if (ratePerS !== undefined) return runAtRate(rest, ratePerS, one, signal);
   const lanes = Array.from({ length: concurrency }, async () => {
     for (let next = rest.shift(); next !== undefined && !signal?.aborted; next = rest.shift()) await one(next);
   });
   await Promise.all(lanes);
+}
+
+function oneAfterTheOther(
+  nameOf: (delivery: Delivery) => string,
+  sendOne: (delivery: Delivery) => Promise<unknown>,
+): (delivery: Delivery) => Promise<unknown> {
+  const last = new Map<string, Promise<unknown>>();
+  return (delivery) => {
+    const name = nameOf(delivery);
+    const sent = (last.get(name) ?? Promise.resolve()).then(() => sendOne(delivery));
+    last.set(name, sent);
+    return sent;
+  };
 }
 
 async function runAtRate(
