@@ -1,7 +1,7 @@
 /**
  * The fault suite in its long form: `npm run faults`, or `npm run faults -- --seeds 5 redis` for five seeds and the files
  * whose path holds the word; `--seed 42` runs one seed again, `--short` the form that `./scripts/test` runs. Files run one
- * after another, once for each seed. The figures of all of them stand at the end; the exit code is 1 when any test failed.
+ * after another (in the short form some at once, whose times then say less), once for each seed. The figures of all of them stand at the end; the exit code is 1 when any test failed.
  */
 import { randomInt } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,8 @@ import { parseArgs } from 'node:util';
 import { describeReport, type ReportLine } from './lib/faults-report.js';
 import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
-import { killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
+import { type FileResult, killRunningTests } from './lib/test-runner/run-file.js';
+import { FILES_AT_ONCE, runTestFiles } from './lib/test-runner/run-files.js';
 import { findTestFiles, matchFilter } from './lib/test-runner/test-files.js';
 
 const FILE_TIMEOUT_MS = 120 * 60_000;
@@ -43,7 +44,7 @@ const report = join(dir, 'report.jsonl');
 writeFileSync(report, '');
 
 let failed = 0;
-for (const seed of seeds) for (const file of files) await runOne(file, seed);
+for (const seed of seeds) await runAll(seed);
 console.log(describeReport(readReport()));
 console.log(
   `${files.length * seeds.length - failed} files passed, ${failed} failed, with the seeds ${seeds.join(' ')}`,
@@ -51,17 +52,23 @@ console.log(
 process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;
 rmSync(dir, { recursive: true });
 
-async function runOne(file: string, seed: string): Promise<void> {
+async function runAll(seed: string): Promise<void> {
   const form = values.short ? {} : { FAULTS: 'long' };
   const env = { ...makeTestEnvironment(root), ...form, FAULTS_SEED: seed, FAULTS_REPORT: report };
-  const result = await runTestFile(file, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS, bundle });
-  const isWell = result.failed === 0;
-  const seconds = Math.round(result.durationMs / 1_000);
-  const reason = result.reason === undefined ? '' : `: ${result.reason}`;
-  console.log(`${isWell ? '✓' : '✗'} ${file} with FAULTS_SEED=${seed}, ${result.passed} passed, ${seconds} s${reason}`);
+  const atOnce = values.short ? FILES_AT_ONCE : 1;
+  await runTestFiles(files, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS, bundle, atOnce }, (result) =>
+    printResult(result, seed),
+  );
+}
+
+function printResult({ file, passed, failed: failures, durationMs, reason, output }: FileResult, seed: string): void {
+  const isWell = failures === 0;
+  const seconds = Math.round(durationMs / 1_000);
+  const why = reason === undefined ? '' : `: ${reason}`;
+  console.log(`${isWell ? '✓' : '✗'} ${file} with FAULTS_SEED=${seed}, ${passed} passed, ${seconds} s${why}`);
   if (isWell) return;
   failed += 1;
-  console.log(result.output.replace(/^(?=.)/gm, '    '));
+  console.log(output.replace(/^(?=.)/gm, '    '));
 }
 
 function drawSeeds(count: number): string[] {

@@ -3,20 +3,15 @@
  * path holds one of the words. The last line is `N passed, N failed`, and the exit code 1 when any failed.
  */
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
-import { type FileResult, killRunningTests, runTestFile } from './lib/test-runner/run-file.js';
+import { type FileResult, killRunningTests } from './lib/test-runner/run-file.js';
+import { FILES_AT_ONCE, runTestFiles } from './lib/test-runner/run-files.js';
 import { findSilentTests, findTestFiles, matchFilter, TEST_FOLDERS } from './lib/test-runner/test-files.js';
 
-const FILE_TIMEOUT_MS = 120_000;
 /** The fault suite starts hundreds of processes, which a slow machine takes its time for. */
-const FAULTS_TIMEOUT_MS = 300_000;
-/** One more than there are cores, as tests wait more than they compute. */
-const FILES_AT_ONCE = Math.min(3, availableParallelism() + 1);
-/** A file of faults is a whole system of processes, whose times say nothing on a machine that has no time for them. */
-const FAULT_FILES_AT_ONCE = Math.min(2, availableParallelism());
+const FILE_TIMEOUT_MS = 300_000;
 
 const root = join(import.meta.dirname, '..');
 
@@ -30,16 +25,18 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 const { files, unmatched } = chooseFiles(process.argv.slice(2));
 const bundle = await makeBundle(root, files);
 process.once('exit', bundle.remove);
-const isFaults = (file: string) => file.startsWith('test/faults/');
-const results = [
-  ...unmatched.map(reportUnmatched),
-  reportSilentTests(),
-  ...(await runAll(
-    files.filter((file) => !isFaults(file)),
-    FILES_AT_ONCE,
-  )),
-  ...(await runAll(files.filter(isFaults), FAULT_FILES_AT_ONCE)),
-];
+const results: Count[] = [...unmatched.map(reportUnmatched), reportSilentTests()];
+const options = {
+  cwd: root,
+  env: makeTestEnvironment(root),
+  timeoutMs: FILE_TIMEOUT_MS,
+  bundle,
+  atOnce: FILES_AT_ONCE,
+};
+await runTestFiles(files, options, (result) => {
+  printResult(result);
+  results.push(result);
+});
 
 const count = (what: 'passed' | 'failed' | 'skipped') => results.reduce((sum, result) => sum + result[what], 0);
 if (count('skipped') > 0) console.log(`${count('skipped')} skipped`);
@@ -78,22 +75,6 @@ function reportSilentTests(): Count {
   console.log(`${isWell ? '✓' : '✗'} every test file runs all it declares`);
   for (const problem of problems) console.log(`    ${problem}`);
   return { passed: isWell ? 1 : 0, failed: isWell ? 0 : 1, skipped: 0 };
-}
-
-async function runAll(queue: readonly string[], atOnce: number): Promise<FileResult[]> {
-  const env = makeTestEnvironment(root);
-  const done: FileResult[] = [];
-  const rest = [...queue];
-  const lanes = Array.from({ length: atOnce }, async () => {
-    for (let file = rest.shift(); file !== undefined; file = rest.shift()) {
-      const timeoutMs = isFaults(file) ? FAULTS_TIMEOUT_MS : FILE_TIMEOUT_MS;
-      const result = await runTestFile(file, { cwd: root, env, timeoutMs, bundle });
-      printResult(result);
-      done.push(result);
-    }
-  });
-  await Promise.all(lanes);
-  return done;
 }
 
 function printResult({ file, passed, failed, skipped, durationMs, reason, output }: FileResult): void {

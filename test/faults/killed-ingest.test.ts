@@ -18,7 +18,7 @@ stage.scenario(
   'killed with 200 requests in flight: every 2xx is there, what is unknown at most once',
   async (world) => {
     const stories = makeStories(world.random.fork('in flight'), { mix: { revision: 0 } });
-    for (let n = 0; n < sized(2, 20); n += 1) {
+    for (let n = 0; n < sized(1, 20); n += 1) {
       const deliveries = stories.take(200);
       const midst = { point: 'in the midst of 200 requests', owner: 'i1', name: 'append', when: 'after' } as const;
       const crash = crashAt(world, midst, { nth: world.random.int(1, 150) });
@@ -42,7 +42,7 @@ stage.scenario(
   'each webhook posted up to five times at once, at two ingests that are killed meanwhile',
   async (world) => {
     const stories = makeStories(world.random.fork('duplicates'));
-    const deliveries = stories.take(sized(60, 2_000));
+    const deliveries = stories.take(sized(40, 2_000));
     const posts = deliveries.flatMap((delivery) => Array<Delivery>(world.random.int(1, 5)).fill(delivery));
     const load = run(world, posts, { concurrency: 24 });
     for (const ingest of world.ingests()) {
@@ -80,9 +80,9 @@ stage.inOwnWorld(
     const stories = makeStories(world.random.fork('spool'), { mix: { revision: 0 } });
     const fault = world.faultLog.add('SIGKILL Redis', 'until the spool holds something');
     world.redis.kill('SIGKILL');
-    const load = run(world, stories.take(sized(250, 3_000)), { concurrency: 60 });
+    const load = run(world, stories.take(sized(180, 3_000)), { concurrency: 60 });
     for (let n = 0; n < sized(2, 10); n += 1) {
-      await untilAnswered(world, world.history.sent.length + world.random.int(20, 60));
+      await untilAnswered(world, world.history.sent.length + world.random.int(10, 40));
       await world.part('i1').kill({ note: 'while it takes in' });
       await world.part('i1').untilReady();
     }

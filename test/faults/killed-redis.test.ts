@@ -10,7 +10,7 @@ import type { World } from './harness/world.js';
 
 const test = suite('Redis killed under load');
 
-const RATE_PER_S = sized(25, 50);
+const RATE_PER_S = sized(12, 50);
 const HELD_BACK_MS = 2_500;
 /** How long it stays away, one after the other. */
 const AWAY_MS = isLong ? [0, 5_000, 60_000] : [0, 1_200];

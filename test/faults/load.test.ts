@@ -8,7 +8,7 @@ import { makeStories } from './harness/stories.js';
 import type { World } from './harness/world.js';
 
 const test = suite('backlog, scaling and deployments under load');
-const RATE_PER_S = sized(25, 50);
+const RATE_PER_S = sized(12, 50);
 
 const stage = setStage(test, import.meta.url, {
   workers: 1,
@@ -22,7 +22,7 @@ stage.inOwnWorld(
   { workers: 0, gemini: false },
   async (world) => {
     const stories = makeStories(world.random.fork('backlog'), { leads: sized(100, 20_000) });
-    await run(world, stories.take(sized(300, 100_000)), { concurrency: 32 });
+    await run(world, stories.take(sized(150, 100_000)), { concurrency: 32 });
     await world.scale(undefined, sized(1, 2));
     await check(world);
   },
@@ -30,14 +30,14 @@ stage.inOwnWorld(
 
 stage.scenario('workers are scaled up, down, to none, and up again', async (world) => {
   const stories = makeStories(world.random.fork('scaling'), { leads: 40 });
-  const counts = sized([1, 3, 1, 0, 2] as never, [1, 8, 1, 0, 2] as never) as unknown as number[];
+  const counts = sized([1, 2, 1, 0, 2] as never, [1, 8, 1, 0, 2] as never) as unknown as number[];
   const ended = new AbortController();
   const load = run(world, stories.take(sized(600, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
   for (const count of counts) {
     world.faultLog.add('scaled', `all groups to ${count}`);
     await world.scale(undefined, count);
     // Each number is in force for a while: where anybody works, until some of the load came through.
-    if (count > 0) await untilEnded(world, sized(15, 500));
+    if (count > 0) await untilEnded(world, sized(10, 500));
     else await untilWaiting(world, sized(5, 100));
   }
   ended.abort();
@@ -52,7 +52,7 @@ stage.scenario(
     const stories = makeStories(world.random.fork('deployments'), { leads: 40 });
     const ended = new AbortController();
     const load = run(world, stories.take(sized(200, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
-    for (let n = 0; n < sized(4, 100); n += 1) {
+    for (let n = 0; n < sized(3, 100); n += 1) {
       const workers = world.workers();
       const part = workers[n % workers.length]!;
       await waitFor('it to hold something', async () => (await world.findHeld(part.pid)).length > 0, 30_000);

@@ -26,8 +26,8 @@ const LONG = ['throw', 'stack', ...DEADLY].flatMap((what) =>
 
 const stage = setStage(test, import.meta.url, {
   workers: Array.from({ length: 3 }, () => ({
-    entry: 'test/faults/workers/poisoned.js',
-    env: { GUARD_MS: '3000', NODE_OPTIONS: '--max-old-space-size=256' },
+    entry: 'test/faults/workers/poisoned.cjs',
+    env: { GUARD_MS: '2000', NODE_OPTIONS: '--max-old-space-size=256' },
   })),
   env: { MAX_ATTEMPTS: String(CRASHES_MAX), VISIBILITY_TIMEOUT_MS: '1000' },
   gemini: false,
@@ -39,7 +39,7 @@ const formerPoisons = new Set<string>();
 stage.scenario('what throws, exits, hoards memory or hangs fails alone; no neighbour is condemned', async (world) => {
   const bad = makeStories(world.random.fork('poison'), { leads: 12 });
   const poisons = sized(SHORT, LONG).map((what, index) => makePoison(bad, what, index));
-  const good = makeStories(world.random.fork('neighbours'), { leads: 12 }).take(sized(60, 600));
+  const good = makeStories(world.random.fork('neighbours'), { leads: 12 }).take(sized(40, 600));
   await run(world, world.random.shuffle([...poisons, ...good]), { ratePerS: 60 });
   await untilEnded(world, poisons);
   await checkPoisoned(world, poisons);

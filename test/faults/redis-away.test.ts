@@ -33,7 +33,7 @@ stage.scenario('killed and started again', async (world) => {
 
 stage.scenario('out of memory: what was taken in is done all the same', async (world) => {
   await survive(world, async () => {
-    await run(world, makeStories(world.random.fork('burst'), { leads: 10 }).take(sized(40, 2_000)), {
+    await run(world, makeStories(world.random.fork('burst'), { leads: 10 }).take(sized(30, 2_000)), {
       concurrency: 20,
     });
     const heal = await fillMemory(world);

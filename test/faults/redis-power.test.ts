@@ -31,7 +31,7 @@ stage.inOwnWorld(
     const power = tapPower(world, 'always');
     for (let n = 1; n <= CUTS; n += 1) {
       await withoutRestarts(world, async () => {
-        const { result } = await underLoad(world, `cut ${n}`, () => power.cut(), { ratePerS: sized(40, 200) });
+        const { result } = await underLoad(world, `cut ${n}`, () => power.cut(), { ratePerS: sized(20, 200) });
         assert.ok(result.bytes > 0, 'all was on disk');
         await check(world);
         await tell(world, result.fault, 0);

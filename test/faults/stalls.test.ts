@@ -26,7 +26,7 @@ const PATIENT_CLAIM_MS = 3_000;
 
 const stage = setStage(test, import.meta.url, {
   workers: Array.from({ length: 3 }, () => ({
-    entry: 'test/faults/workers/burn.js',
+    entry: 'test/faults/workers/burn.cjs',
     env: { BURN_MS: String(BURN_MS) },
   })),
   env: { VISIBILITY_TIMEOUT_MS: String(CLAIM_MS) },
@@ -82,7 +82,7 @@ stage.scenario(
       const frozen = new Set<string>();
       await Promise.all([
         ...pair.map((moment) => freezeAt(world, moment, frozen)),
-        run(world, stories.take(30), { ratePerS: 15 }),
+        run(world, stories.take(30), { ratePerS: 12 }),
       ]);
       // Who has just woken settles what is long another's: nobody is to be frozen at that.
       await waitQuiet(world);
@@ -97,7 +97,7 @@ stage.scenario('an event loop that stands still for twice the claim time: no eff
   const blockOneAfterAnother = async () => {
     for (let n = 0; n < sized(2, 10); n += 1) await blockAtWork(world);
   };
-  await Promise.all([run(world, stories.take(sized(80, 600)), { ratePerS: 15 }), blockOneAfterAnother()]);
+  await Promise.all([run(world, stories.take(sized(50, 600)), { ratePerS: 12 }), blockOneAfterAnother()]);
   heal();
   await check(world);
 });
@@ -138,7 +138,7 @@ quiet.scenario(
     world.gemini.faults.on({ when: isSlow }, { latencyMs: sized(3, 20) * PATIENT_CLAIM_MS });
     await send(world, slow);
     await waitFor('the model to be asked', () => countCalls(world, slow.key) > 0);
-    await run(world, stories.take(sized(60, 500)), { concurrency: 16 });
+    await run(world, stories.take(sized(40, 500)), { concurrency: 16 });
     await check(world, { stuckMs: 90_000 });
     assert.is(countCalls(world, slow.key), 1, 'the model was asked again');
     const { entries } = await readSnapshot(world);

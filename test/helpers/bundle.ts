@@ -6,7 +6,7 @@ import { join } from 'node:path';
 const ROOT = join(import.meta.dirname, '..', '..');
 let dir = process.env.TEST_BUNDLE;
 
-/** As in `src/ingest/main.js`. Whoever runs the tests has bundled them; for a file run by hand they are bundled now. */
+/** As in `src/ingest/main.cjs`. Whoever runs the tests has bundled them; for a file run by hand they are bundled now. */
 export function findBundled(script: string): string {
   dir ??= bundleNow();
   return join(dir, script);

@@ -48,7 +48,7 @@ export function startGviAtTerminal(args: readonly string[], settings: Record<str
 }
 
 function commandLine(args: readonly string[]): string[] {
-  return [process.execPath, '--enable-source-maps', findBundled('scripts/gvi.js'), ...args];
+  return [process.execPath, findBundled('scripts/gvi.cjs'), ...args];
 }
 
 function environment(settings: Record<string, string>): Record<string, string | undefined> {

@@ -26,8 +26,8 @@ export async function startIngest(
   { openFiles }: { openFiles?: number } = {},
 ): Promise<IngestProcess> {
   const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles}; `;
-  const main = findBundled('src/ingest/main.js');
-  const child = spawn('sh', ['-c', `${limit}exec "$0" --enable-source-maps "$1"`, process.execPath, main], {
+  const main = findBundled('src/ingest/main.cjs');
+  const child = spawn('sh', ['-c', `${limit}exec "$0" "$1"`, process.execPath, main], {
     cwd: ROOT,
     env: {
       ...{ PATH: process.env.PATH, PORT: '0', CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY },

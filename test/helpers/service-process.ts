@@ -20,14 +20,14 @@ export type Services = {
   stop: () => Promise<void>;
 };
 
-const SCRIPTS = { ingest: 'src/ingest/main.js', worker: 'src/consumers/main.js' } as const;
+const SCRIPTS = { ingest: 'src/ingest/main.cjs', worker: 'src/consumers/main.cjs' } as const;
 
 export function makeServices(): Services {
   const running = new Map<ChildProcess, Promise<unknown>>();
   return {
     start(which, settings, args = []) {
       // Runs elsewhere than in the project, so that no `.env` of a developer's leaks in.
-      const child = spawn(process.execPath, ['--enable-source-maps', findBundled(SCRIPTS[which]), ...args], {
+      const child = spawn(process.execPath, [findBundled(SCRIPTS[which]), ...args], {
         cwd: tmpdir(),
         env: { PATH: process.env.PATH, PORT: '0', ...settings },
         stdio: ['ignore', 'pipe', 'pipe'],

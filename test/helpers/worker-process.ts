@@ -25,7 +25,7 @@ export function startWorkerProcess(options: {
   let child: ChildProcess;
   let gone: Promise<void>;
   const start = () => {
-    child = spawn(process.execPath, ['--enable-source-maps', findBundled('test/helpers/worker-script.js')], {
+    child = spawn(process.execPath, [findBundled('test/helpers/worker-script.cjs')], {
       cwd: join(import.meta.dirname, '..', '..'),
       env: {
         ...{ PATH: process.env.PATH, REDIS_URL: options.redisUrl, KEY_PREFIX: options.keyPrefix },

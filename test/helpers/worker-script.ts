@@ -48,8 +48,12 @@ const enrich = defineConsumer({
 });
 
 if (GUARD_MS !== undefined) guardEventLoop(Number(GUARD_MS));
-await startWorker({
-  ...{ config, redis, keys, consumers: [enrich], projections: [], concurrency: undefined },
-  log: pino({ level: process.env.LOG_LEVEL ?? 'silent' }),
-});
-process.stdout.write('ready\n');
+async function start(): Promise<void> {
+  await startWorker({
+    ...{ config, redis, keys, consumers: [enrich], projections: [], concurrency: undefined },
+    log: pino({ level: process.env.LOG_LEVEL ?? 'silent' }),
+  });
+  process.stdout.write('ready\n');
+}
+
+void start();

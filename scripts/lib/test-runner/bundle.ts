@@ -1,24 +1,29 @@
 /**
- * The service's processes and the tests, each bundled into one script: a process then starts with half the CPU that Node needs
- * to load hundreds of modules, and a run of the tests starts more than a thousand. What runs is the same code; where it asks
- * for a file beside it, it is told where its source stands.
+ * The service's processes and the tests, bundled: a process then starts with a third of the CPU that Node needs to load
+ * hundreds of modules, and a run of the tests starts more than a thousand. What runs is the same code; where it asks for a file
+ * beside it, it is told where its source stands.
  */
-import { mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
-const PROCESSES = ['src/ingest/main', 'src/consumers/main', 'scripts/gvi', 'test/helpers/worker-script'];
-const FAULT_PROCESSES = ['test/faults/workers/burn'];
+const PROCESSES = [
+  ...['src/ingest/main', 'src/consumers/main', 'scripts/gvi'],
+  ...['test/helpers/worker-script', 'test/faults/workers/burn'],
+];
 /** The worker, whose consumers another module makes. */
 const POISONED = { process: 'test/faults/workers/poisoned', instead: 'test/faults/workers/poisoned-consumers.ts' };
+const START = join(import.meta.dirname, 'start-bundled.cjs');
 /** They look for files of their own, or are huge. */
 const LEFT_OUT = ['esbuild', 'playwright-core', 'pino-pretty', 'tsx', 'typescript'];
 const REQUIRE = `import { createRequire as makeRequire } from 'node:module';\nconst require = makeRequire(import.meta.url);`;
 
 export type Bundle = {
-  /** Holds `src/…/main.js`, `scripts/gvi.js`, the workers of the tests, and the tests. */
+  /** Holds `src/…/main.cjs`, `scripts/gvi.cjs`, the workers of the tests, and the tests as in `test/unit/trail.test.js`. */
   dir: string;
   /** Removes it. */
   remove: () => void;
@@ -29,30 +34,34 @@ export async function makeBundle(root: string, tests: readonly string[] = []): P
   const dir = mkdtempSync(join(tmpdir(), 'gvi-bundle-'));
   // Where it really is: what cannot be bundled finds its modules by it.
   symlinkSync(realpathSync(join(root, 'node_modules')), join(dir, 'node_modules'));
-  const script = (name: string) => join(root, `${name}.ts`);
-  const options = { ...optionsFor(dir, root), plugins: [keepPlaces(root)] };
+  writeFileSync(join(dir, 'package.json'), '{ "type": "module" }\n');
+  const common: BuildOptions = {
+    ...{ bundle: true, platform: 'node', target: 'node20', outdir: dir, outbase: root, minifyWhitespace: true },
+    ...{ external: LEFT_OUT, sourcemap: true, sourcesContent: false, logLevel: 'error', plugins: [keepPlaces(root)] },
+  };
+  const scripts: BuildOptions = { ...common, format: 'cjs', outExtension: { '.js': '.script' } };
   await Promise.all([
-    build({ ...options, entryPoints: [...PROCESSES, ...FAULT_PROCESSES].map(script) }),
+    build({ ...scripts, entryPoints: PROCESSES.map((name) => join(root, `${name}.ts`)) }),
     build({
-      ...options,
-      entryPoints: [script(POISONED.process)],
-      plugins: [poisonConsumers(root), ...options.plugins],
+      ...scripts,
+      entryPoints: [join(root, `${POISONED.process}.ts`)],
+      plugins: [poisonConsumers(root), keepPlaces(root)],
     }),
     build({
-      ...options,
+      ...common,
+      ...{ format: 'esm', splitting: true, chunkNames: 'chunks/[hash]', banner: { js: REQUIRE } },
       entryPoints: tests.map((file) => join(root, file)),
-      splitting: true,
-      chunkNames: 'chunks/[hash]',
     }),
   ]);
+  await Promise.all([...PROCESSES, POISONED.process].map((name) => addStart(join(dir, name))));
   return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
-function optionsFor(dir: string, root: string): BuildOptions {
-  return {
-    ...{ bundle: true, platform: 'node', target: 'node20', format: 'esm', outdir: dir, outbase: root },
-    ...{ external: LEFT_OUT, banner: { js: REQUIRE }, sourcemap: true, sourcesContent: false, logLevel: 'error' },
-  };
+/** The process refuses its settings, once all of it is loaded. */
+async function addStart(path: string): Promise<void> {
+  copyFileSync(START, `${path}.cjs`);
+  const env = { PATH: process.env.PATH, PORT: 'none', FILL_CODE_CACHE: '1' };
+  await once(spawn(process.execPath, [`${path}.cjs`], { env, stdio: 'ignore' }), 'exit');
 }
 
 /** `import.meta` speaks of the source. */

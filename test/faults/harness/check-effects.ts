@@ -23,6 +23,8 @@ const RECEIPT_MS = 2_000;
 /** What is tidied up after a receipt is so soon; a worker that hangs instead is ended within that time, too. */
 const TIDY_MS = 5_000;
 const TIDY_WAIT_MS = 3_000;
+/** Faults after which Redis knows nothing of what it held. */
+const FORGETFUL = /FLUSHALL|restarted empty|tail not replicated|power cut/;
 
 /**
  * Nothing is written to the CRM after the receipt of the last event that asks for it, nothing is written twice that was done the
@@ -145,7 +147,8 @@ export function markerOf(content: string): string {
 
 /**
  * At rest the ledger holds nothing, and `lead.synced` names the very leads and notes that stand in the CRM. An intent may be left
- * where a fault came between the receipt and its removal, and where the event has failed.
+ * where a fault came between the receipt and its removal, where the event has failed, and where Redis has forgotten the event
+ * while a worker had it: what was written for it is to be known for the service's own.
  */
 export async function checkLedger(
   world: World,
@@ -160,14 +163,17 @@ export async function checkLedger(
   }
 }
 
-async function findLeftovers(world: World, { byCause, failures }: Snapshot): Promise<Violation[]> {
+async function findLeftovers(world: World, { byCause, entries, failures }: Snapshot): Promise<Violation[]> {
   const { client, keys, faultLog } = world;
   const failed = new Set(failures.map(({ eventId }) => eventId));
+  const standing = new Set(entries.map(({ eventId }) => eventId));
+  const isForgotten = (eventId: string) =>
+    !standing.has(eventId) && faultLog.faults.some(({ kind, at }) => FORGETFUL.test(kind) && timeOf(eventId) <= at);
   const isExcused = (eventId: string) => {
     const ends = byCause.get(eventId) ?? [];
     // The receipt may have been on its way already when its worker died.
     const isHit = (at: number) => faultLog.faults.some((fault) => overlaps(fault, at - HIT_MS, at + TIDY_MS));
-    return failed.has(eventId) || ends.some(({ at }) => isHit(at));
+    return failed.has(eventId) || isForgotten(eventId) || ends.some(({ at }) => isHit(at));
   };
   const violations: Violation[] = [];
   for (const [email, saved] of Object.entries(await client.hgetall(keys.intents()))) {
@@ -209,6 +215,11 @@ function checkIds({ zoho }: World, { byStream }: Snapshot, inDoubt: ReadonlySet<
       })),
     ];
   });
+}
+
+/** When its entry was appended, ms since 1970. */
+function timeOf(eventId: string): number {
+  return Number(eventId.split('-')[1]);
 }
 
 function overlaps({ at, healedAt = at }: InjectedFault, from: number, to: number): boolean {

@@ -44,7 +44,7 @@ const WARN = 40;
 const CRASH_LINE = /unhandled|ERR_UNHANDLED|triggerUncaughtException|MaxListenersExceeded|Node\.js v\d/i;
 
 export function startProcess(options: ProcessOptions): ServiceProcess {
-  const child = spawn(process.execPath, ['--enable-source-maps', options.script, ...(options.args ?? [])], {
+  const child = spawn(process.execPath, [options.script, ...(options.args ?? [])], {
     cwd: options.cwd,
     env: { PATH: process.env.PATH, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],

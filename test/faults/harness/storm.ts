@@ -10,7 +10,7 @@ import { makeStories, type StoryOptions } from './stories.js';
 import type { World } from './world.js';
 
 export type StormOptions = {
-  /** Webhooks a second [20; in the long form 50]. */
+  /** Webhooks a second [12; in the long form 50]. */
   ratePerS?: number;
   /** Traffic before and after the storm. */
   beforeMs?: number;
@@ -28,7 +28,7 @@ export async function underLoad<T>(
   fault: () => Promise<T>,
   options: StormOptions = {},
 ): Promise<{ sent: readonly Sent[]; result: T }> {
-  const { ratePerS = sized(20, 50), beforeMs = 500, afterMs = 500 } = options;
+  const { ratePerS = sized(12, 50), beforeMs = 500, afterMs = 500 } = options;
   const stories = makeStories(world.random.fork(name), { leads: 12, ...options.stories });
   const firstAt = world.history.sent.length;
   const underWay: Promise<unknown>[] = [];

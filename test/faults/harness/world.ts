@@ -29,7 +29,7 @@ export type WorkerSpec = {
   groups?: readonly GroupName[];
   concurrency?: number;
   env?: Record<string, string>;
-  /** Another entry than the service's own, relative to the project, as in `test/faults/workers/burn.js`. */
+  /** Another entry than the service's own, relative to the project, as in `test/faults/workers/burn.cjs`. */
   entry?: string;
 };
 
@@ -135,7 +135,7 @@ export async function startWorld(options: WorldOptions = {}) {
       ...(spec.groups === undefined ? [] : ['--group', spec.groups.join(',')]),
       ...(spec.concurrency === undefined ? [] : ['--concurrency', String(spec.concurrency)]),
     ];
-    const script = findBundled(spec.entry ?? 'src/consumers/main.js');
+    const script = findBundled(spec.entry ?? 'src/consumers/main.cjs');
     const env = { ...(await envOf(name, 'worker')), ...spec.env };
     const launch = { script, args, env, cwd: dir };
     const groups = spec.groups === undefined ? {} : { groups: spec.groups };
@@ -159,7 +159,7 @@ export async function startWorld(options: WorldOptions = {}) {
     hasSpool ||= spool;
     const settings: Record<string, string> = spool ? { SPOOL_DIR: join(spoolsDir, name) } : {};
     const env = { ...(await envOf(name, 'ingest')), ...settings, PORT: String(port) };
-    const launch = { script: findBundled('src/ingest/main.js'), args: [], env, cwd: dir };
+    const launch = { script: findBundled('src/ingest/main.cjs'), args: [], env, cwd: dir };
     const url = `http://127.0.0.1:${port}`;
     const part = makePart({ name, role: 'ingest', url, launch, isSupervised, faultLog, findHeld: async () => [] });
     parts.set(name, part);

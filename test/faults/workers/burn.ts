@@ -1,7 +1,8 @@
-/** The worker as it is, which at SIGUSR2 does nothing but burn CPU for `BURN_MS`: its event loop stands still. */
-process.on('SIGUSR2', () => {
-  const until = Date.now() + Number(process.env.BURN_MS);
-  while (Date.now() < until);
-});
+/** The worker as it is, whose event loop stands still for `BURN_MS` at SIGUSR2, as that of one that computes does. */
+import '../../../src/consumers/main.js';
 
-await import('../../../src/consumers/main.js');
+const cell = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+
+process.on('SIGUSR2', () => {
+  Atomics.wait(cell, 0, 0, Number(process.env.BURN_MS));
+});

@@ -1,0 +1,19 @@
+/** Runs test files, some of them at once. */
+import { availableParallelism } from 'node:os';
+import { type FileResult, type RunOptions, runTestFile } from './run-file.js';
+
+/** Twice as many as there are cores: tests wait as long as they compute. */
+export const FILES_AT_ONCE = Math.min(4, 2 * availableParallelism());
+
+/** In their order, each begun as soon as there is room. `onResult` is called with each as it is done. */
+export async function runTestFiles(
+  files: readonly string[],
+  { atOnce, ...options }: RunOptions & { atOnce: number },
+  onResult: (result: FileResult) => void,
+): Promise<void> {
+  const rest = [...files];
+  const lanes = Array.from({ length: atOnce }, async () => {
+    for (let file = rest.shift(); file !== undefined; file = rest.shift()) onResult(await runTestFile(file, options));
+  });
+  await Promise.all(lanes);
+}
