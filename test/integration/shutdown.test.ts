@@ -2,10 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { tmpdir } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
+import { findBundled } from '../helpers/bundle.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking, readStream, shortTimes } from '../helpers/worker.js';
@@ -43,10 +44,9 @@ test.after(async () => {
   await new Promise((resolve) => model.close(resolve));
 });
 
-/** `npm run worker`, as it is. */
-function run(env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/consumers/main.ts', '--group', 'enrich'], {
-    cwd: join(import.meta.dirname, '..', '..'),
+function run(env: Record<string, string> = {}, args: readonly string[] = []) {
+  const child = spawn(process.execPath, [findBundled('src/consumers/main.cjs'), '--group', 'enrich', ...args], {
+    cwd: tmpdir(),
     env: {
       ...{ PATH: process.env.PATH, LOG_LEVEL: 'info', REDIS_URL: server.url, DRY_RUN: 'true' },
       ...{ ...shortTimes, GEMINI_API_KEY: 'key', GEMINI_BASE_URL: modelUrl, ...env },
@@ -111,6 +111,27 @@ test('what runs too long is handed back with its delivery count, and nobody is l
   next.terminate();
   assert.is((await next.exit).code, 0);
   assert.equal(await readConsumers(), []);
+});
+
+test('what was handed out to it unheard is handed back too', async () => {
+  const worker = run({ VISIBILITY_TIMEOUT_MS: '60000' }, ['--concurrency', '1']);
+  await worker.untilReady();
+  await add('a');
+  await waitFor('the model to be asked', () => asked === 1);
+  const [name] = await readConsumers();
+  await add('b');
+  // As when a read was executed, and its reply lost.
+  await redis.xreadgroup('GROUP', 'enrich', name!, 'COUNT', 1, 'STREAMS', keys.stream('events:calendly'), '>');
+  worker.terminate();
+  assert.is((await worker.exit).code, 0, worker.output());
+  assert.equal(
+    (await readPending()).map(([, owner, idleMs, count]) => [owner, idleMs > 60_000, count]),
+    [
+      ['handed-back', true, 1],
+      ['handed-back', true, 1],
+    ],
+  );
+  assert.equal(await readConsumers(), ['handed-back']);
 });
 
 test('told to end while it starts it hands back what it took meanwhile, and nobody is left behind', async () => {

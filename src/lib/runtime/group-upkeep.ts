@@ -40,7 +40,7 @@ export function makeGroupUpkeep(options: { redis: RedisClient; keys: Keys; group
       return (await redis.set(keys.lease(`tick:${group}`), consumer, 'PX', ms, 'NX')) === 'OK';
     },
 
-    /** Takes this consumer out of the group where it holds nothing. */
+    /** Takes this consumer out of the group, and hands back what it still holds. */
     async leave(): Promise<void> {
       await save([keys.cursors(group), ...streams], [group, 0, ...names]);
       await remove([keys.alive(group), ...streams], [group, consumer]);

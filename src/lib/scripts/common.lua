@@ -218,6 +218,11 @@ local HANDED_BACK = 'handed-back'
 -- Much longer than any visibility timeout.
 local A_DAY_MS = 86400000
 
+-- Makes an entry nobody's: it stays pending, with its delivery count, and looks long idle.
+local function hand_back(stream, group, id, deliveries)
+  redis.call('XCLAIM', stream, group, HANDED_BACK, 0, id, 'IDLE', A_DAY_MS, 'RETRYCOUNT', deliveries, 'JUSTID')
+end
+
 -- An entry that was started in so many crashes is a suspect: it runs alone.
 local SUSPECT_CRASHES = 2
 

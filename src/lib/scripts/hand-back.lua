@@ -10,7 +10,7 @@ local count = 0
 for i = 3, #ARGV do
   local deliveries = mine[ARGV[i]]
   if deliveries then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], HANDED_BACK, 0, ARGV[i], 'IDLE', A_DAY_MS, 'RETRYCOUNT', deliveries, 'JUSTID')
+    hand_back(KEYS[1], ARGV[1], ARGV[i], deliveries)
     count = count + 1
   end
 end

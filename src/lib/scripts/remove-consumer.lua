@@ -1,18 +1,17 @@
 #!lua flags=allow-oom
--- Takes a consumer that stops out of its group. Where it still holds something it stays, as that would be gone without trace.
+-- Takes a consumer that stops out of its group. What it still holds was handed out to it unheard, or could not be handed back
+-- before: it is handed back now, as with its consumer it would be gone without trace.
 --
 -- KEYS: alive, then the streams
 -- ARGV: group, consumer
--- Returns 1 when it is gone
-local is_gone = 1
+local group, consumer = ARGV[1], ARGV[2]
 for i = 2, #KEYS do
-  if cursor_of(KEYS[i], ARGV[1]) then
-    if #redis.call('XPENDING', KEYS[i], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
-      redis.call('XGROUP', 'DELCONSUMER', KEYS[i], ARGV[1], ARGV[2])
-    else
-      is_gone = 0
-    end
+  if cursor_of(KEYS[i], group) then
+    repeat
+      local held = owned(KEYS[i], group, consumer, '-', '+', PART)
+      for id, deliveries in pairs(held) do hand_back(KEYS[i], group, id, deliveries) end
+    until not next(held)
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[i], group, consumer)
   end
 end
-if is_gone == 1 then redis.call('HDEL', KEYS[1], ARGV[2]) end
-return is_gone
+redis.call('HDEL', KEYS[1], consumer)

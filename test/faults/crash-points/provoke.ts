@@ -32,6 +32,7 @@ export type Provocation =
   | 'reconnect'
   /** Entries are handed out, and nobody hears of it. */
   | 'lost reply'
+  /** While somebody holds something. */
   | 'groups gone';
 
 const BLOCKED = 'Please block this one';
@@ -147,8 +148,10 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
     return forAWhile(end);
   },
 
+  // What is handed out again waits a moment for whoever may hold it: groups that go ever again would keep it from everybody.
   async 'groups gone'(world) {
-    await destroyGroups(world);
+    const held = await Promise.all(world.workers().map((part) => (part.isReady() ? world.findHeld(part.pid) : [])));
+    if (held.flat().length > 0) await destroyGroups(world);
   },
 };
 
