@@ -121,7 +121,7 @@ test('what was handed out to it unheard is handed back too', async () => {
   const [name] = await readConsumers();
   await add('b');
   // As when a read was executed, and its reply lost.
-  await redis.xreadgroup('GROUP', 'enrich', name!, 'COUNT', 1, 'STREAMS', keys.stream('events:calendly'), '>');
+  await redis.xreadgroup('GROUP', 'enrich', String(name), 'COUNT', 1, 'STREAMS', keys.stream('events:calendly'), '>');
   worker.terminate();
   assert.is((await worker.exit).code, 0, worker.output());
   assert.equal(

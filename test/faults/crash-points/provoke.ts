@@ -107,7 +107,9 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
     await forAWhile(...ends);
   },
 
-  async outage({ zoho }) {
+  // One upon the other would be one that does not end.
+  async outage({ zoho, client, keys }) {
+    if ((await client.exists(keys.pause('zoho'))) === 1) return;
     await forAWhile(zoho.faults.on({ path: '/crm/*' }, { status: 503 }));
     await sleep(WHILE_MS);
   },
