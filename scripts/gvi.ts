@@ -9,6 +9,7 @@ import { makeKeys } from '../src/lib/keys.js';
 import { describeError } from '../src/lib/logger.js';
 import { connectRedis } from '../src/lib/redis.js';
 import { judgeRedisError } from '../src/lib/redis-errors.js';
+import { describeRefusal, sayRefusal } from '../src/lib/redis-refusal.js';
 import { calendly } from './gvi/calendly.js';
 import type { Command } from './gvi/command.js';
 import { doctor } from './gvi/doctor.js';
@@ -80,16 +81,22 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 
+function sayWhy(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof UsageError) return error.message;
+  const reason = redisFault === '' ? '' : ` (${redisFault})`;
+  if (error instanceof Error && error.name === 'MaxRetriesPerRequestError') return `Redis is not reachable${reason}.`;
+  const refusal = describeRefusal(error);
+  if (refusal !== undefined) return `${sayRefusal(refusal)}.`;
+  const code = judgeRedisError(error)?.code;
+  return code === undefined ? describeError(error).stack : `Redis does not do this now (${code}).`;
+}
+
 main(process.argv.slice(2)).then(
   (code) => {
     process.exitCode = code;
   },
   (error: unknown) => {
-    const isForPeople = error instanceof ConfigError || error instanceof UsageError;
-    const isRedisAway = error instanceof Error && error.name === 'MaxRetriesPerRequestError';
-    const reason = redisFault === '' ? '' : ` (${redisFault})`;
-    const text = isForPeople ? error.message : describeError(error).stack;
-    printError(isRedisAway ? `Redis is not reachable${reason}.` : text);
+    printError(sayWhy(error));
     process.exitCode = error instanceof UsageError ? 2 : 1;
   },
 );

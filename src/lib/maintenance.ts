@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { compareStreamIds, type StreamName } from './event-id.js';
 import type { Keys } from './keys.js';
+import { makeLease } from './lease.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { loadScript } from './scripts.js';
@@ -32,19 +33,20 @@ export async function withMaintenanceLease<T>(
   { redis, keys }: { redis: RedisClient; keys: Keys },
   work: (lease: Lease) => Promise<T>,
 ): Promise<T> {
-  const lease = keys.lease('maintenance');
+  const key = keys.lease('maintenance');
   const owner = randomBytes(8).toString('hex');
-  if ((await redis.set(lease, owner, 'PX', LEASE_MS, 'NX')) !== 'OK') {
+  const lease = makeLease(redis, { key, owner, ms: LEASE_MS });
+  if (!(await lease.hold())) {
     throw new BusyError('Another trim or rebuild is running, or was killed within the last 10 s');
   }
-  const isHeld = async () => (await redis.get(lease)) === owner;
-  const keep = async () => void ((await isHeld()) && (await redis.pexpire(lease, LEASE_MS)));
+  // What ran out is not taken again: another may have had it in between, and what it did would go unseen.
+  const keep = async () => void ((await redis.get(key)) === owner && (await redis.pexpire(key, LEASE_MS)));
   const keeping = setInterval(() => void keep().catch(() => {}), LEASE_MS / 3);
   try {
-    return await work({ key: lease, owner });
+    return await work({ key, owner });
   } finally {
     clearInterval(keeping);
-    if (await isHeld()) await redis.del(lease);
+    await lease.release();
   }
 }
 

@@ -54,6 +54,21 @@ test('wrong usage that holds control characters does not reach the terminal as s
   assert.not.match(stderr, ESCAPE);
 });
 
+test('where Redis refuses it says so in one line, without a stack', async () => {
+  await server.connect().acl('SETUSER', 'reader', 'on', '>pw', '~*', '&*', '+@connection', '+info', '+xlen');
+  await server.connect().acl('SETUSER', 'writer', 'on', '>pw', '~*', '&*', '+@all');
+  const { port } = new URL(server.url);
+  const failedAs = (user: string) =>
+    runGvi(['failed'], settings({ REDIS_URL: `redis://${user}:pw@127.0.0.1:${port}` }));
+  const refused = await failedAs('reader');
+  assert.is(refused.code, 1);
+  assert.is(
+    refused.stderr,
+    'Redis refuses us (NOPERM): the user in REDIS_URL should have the rights that docs/redis.md lists.\n',
+  );
+  assert.is((await failedAs('writer')).code, 0);
+});
+
 test('a chain whose entries name each other as their cause, or themselves, is shown', async () => {
   const chains = makeChains({ redis: server.connect(), keys });
   for (const [key, ids] of [
