@@ -1,11 +1,15 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OutageError, TerminalError } from '../../src/lib/errors.js';
 import { fitBlocks, header, plainSection, section } from '../../src/lib/providers/slack/blocks.js';
 import { mrkdwn } from '../../src/lib/providers/slack/mrkdwn.js';
 import { makeSlack } from '../../src/lib/providers/slack/slack.js';
+import { waitFor } from '../helpers/wait-for.js';
 import type { Fault } from '../standins/http.js';
 import { SLACK_CHANNEL, SLACK_TOKEN, type SlackStandin, slackFaults, startSlack } from '../standins/slack.js';
 
@@ -202,6 +206,21 @@ for (const fault of [{ hang: true }, { slowBodyMs: 60_000 }]) {
     assert.equal([error.code, error.mayBeDone], ['slack_timeout', true]);
   });
 }
+
+test('garbage that is collected while an answer is waited for does not take the time-out with it', async ({
+  slack,
+}) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  slack.faults.next({ slowBodyMs: 3_000 });
+  const failed = outageOf(connect(slack, { timeoutMs: 300 }).post({ ...hello, signal: never }));
+  await waitFor('the call to arrive', () => posts(slack).length === 1);
+  for (let n = 0; n < 3; n += 1) {
+    collect();
+    await nextTurn();
+  }
+  assert.is((await failed).code, 'slack_timeout');
+});
 
 test('a refused connection is an outage in which nothing can have been posted', async () => {
   const down = await startSlack();

@@ -1,7 +1,7 @@
 /** `GET models/{model}`: is the key good, is the model served. The SDK has no such call. */
 import { OutageError } from '../../errors.js';
-import { withDeadline } from './deadline.js';
-import { errorOfRefusal } from './errors.js';
+import { withDeadline } from '../deadline.js';
+import { errorOfRefusal, rethrowGemini } from './errors.js';
 import type { Connection } from './generate.js';
 
 const GOOGLE_URL = 'https://generativelanguage.googleapis.com';
@@ -16,7 +16,7 @@ export async function checkModel(
   const { status, body } = await withDeadline({ signal, timeoutMs }, async (deadline) => {
     const response = await fetch(url, { headers: { 'x-goog-api-key': apiKey }, signal: deadline }).catch(rethrowFetch);
     return { status: response.status, body: await response.text().catch(rethrowFetch) };
-  });
+  }).catch((cause) => rethrowGemini(cause, model));
   if (status === 200) return;
   throw errorOfRefusal({ status, ...readError(body) }, model);
 }

@@ -5,6 +5,7 @@
  */
 import { GoogleGenerativeAIError, GoogleGenerativeAIFetchError } from '@google/generative-ai';
 import { OutageError, TerminalError } from '../../errors.js';
+import { DeadlineError } from '../deadline.js';
 import { DEFAULT_MODEL } from './models.js';
 
 /** A refusal over HTTP. `details` is Google's `error.details`; both texts are missing when the body was no object. */
@@ -16,6 +17,9 @@ const PER_DAY_WAIT_MS = 3_600_000;
 export function rethrowGemini(cause: unknown, model: string): never {
   const refusal = refusalOf(cause);
   if (refusal) throw errorOfRefusal(refusal, model);
+  if (cause instanceof DeadlineError) {
+    throw outage('gemini_timeout', `Gemini did not answer within ${cause.timeoutMs} ms`);
+  }
   if (cause instanceof SyntaxError) {
     throw outage('gemini_unreadable', 'Gemini answered 200 with a body that is no JSON');
   }
@@ -24,10 +28,6 @@ export function rethrowGemini(cause: unknown, model: string): never {
     throw outage('gemini_unreachable', 'Gemini could not be reached, or the connection broke');
   }
   throw cause;
-}
-
-export function timedOut(timeoutMs: number): OutageError {
-  return outage('gemini_timeout', `Gemini did not answer within ${timeoutMs} ms`);
 }
 
 export function configurationFault(code: string, message: string): OutageError {

@@ -1,8 +1,8 @@
 /** One call of `generateContent`, with what the model's family allows. The only file that speaks through the SDK. */
 import { GoogleGenerativeAI, type ResponseSchema } from '@google/generative-ai';
 import { type Gate, OPEN_GATE } from '../../provider-gate.js';
+import { withDeadline } from '../deadline.js';
 import type { AnswerSchema } from './answer-schema.js';
-import { withDeadline } from './deadline.js';
 import { mayBeAboutThinking, rethrowGemini } from './errors.js';
 import { type ModelRules, rulesFor } from './models.js';
 import { type Reply, readReply } from './reply.js';

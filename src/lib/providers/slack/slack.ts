@@ -4,6 +4,7 @@
  */
 import { type Logger, LogLevel, WebClient } from '@slack/web-api';
 import { type Gate, OPEN_GATE } from '../../provider-gate.js';
+import { withDeadline } from '../deadline.js';
 import type { Block } from './blocks.js';
 import { isPayloadRefusal, rethrowSlack } from './errors.js';
 
@@ -55,23 +56,15 @@ export function makeSlack({ token, channel, apiUrl, timeoutMs = TIMEOUT_MS, gate
   function clientFor(signal: AbortSignal): WebClient {
     return new WebClient(token, {
       ...(apiUrl === undefined ? {} : { slackApiUrl: apiUrl }),
-      timeout: timeoutMs,
       retryConfig: { retries: 0 },
       rejectRateLimitedCalls: true,
       logger: SILENT,
-      fetch: (url, init) =>
-        fetch(url, { ...init, signal: init?.signal ? AbortSignal.any([signal, init.signal]) : signal }),
+      fetch: (url, init) => fetch(url, { ...init, signal }),
     });
   }
 
-  async function call<T>(signal: AbortSignal, ask: (client: WebClient) => Promise<T>): Promise<T> {
-    signal.throwIfAborted();
-    try {
-      return await ask(clientFor(signal));
-    } catch (cause) {
-      signal.throwIfAborted();
-      throw cause;
-    }
+  function call<T>(signal: AbortSignal, ask: (client: WebClient) => Promise<T>): Promise<T> {
+    return withDeadline({ signal, timeoutMs }, (deadline) => ask(clientFor(deadline)));
   }
 
   async function send(message: { text: string; blocks?: Block[] }, signal: AbortSignal): Promise<Posted> {
