@@ -83,12 +83,14 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 function sayWhy(error: unknown): string {
   if (error instanceof ConfigError || error instanceof UsageError) return error.message;
-  const reason = redisFault === '' ? '' : ` (${redisFault})`;
-  if (error instanceof Error && error.name === 'MaxRetriesPerRequestError') return `Redis is not reachable${reason}.`;
+  const fault = judgeRedisError(error);
+  if (fault === undefined || fault.kind === 'ours') return describeError(error).stack;
   const refusal = describeRefusal(error);
   if (refusal !== undefined) return `${sayRefusal(refusal)}.`;
-  const code = judgeRedisError(error)?.code;
-  return code === undefined ? describeError(error).stack : `Redis does not do this now (${code}).`;
+  const isAnswered = error instanceof Error && error.name === 'ReplyError';
+  return isAnswered
+    ? `Redis does not do this now (${fault.code}).`
+    : `Redis is not reachable (${redisFault || fault.code}).`;
 }
 
 main(process.argv.slice(2)).then(
