@@ -39,6 +39,8 @@ export type Part = {
   /** Starts it where it is down. Resolves once it is ready. */
   start: () => Promise<void>;
   untilReady: () => Promise<void>;
+  /** Whether it was kept down then (ms since 1970), so that nothing could be expected of it. */
+  wasDown: (at: number) => boolean;
   /** Of all processes that it ever was. */
   ends: () => readonly PartEnd[];
   /** Of all processes that it ever was, the last ones of each; with a line that says how one ended. */
@@ -75,6 +77,8 @@ export function makePart(options: PartOptions): Part {
   const former: ServiceProcess[] = [];
   const ends: PartEnd[] = [];
   const endedByUs = new Set<ServiceProcess>();
+  /** Kept down from when until when. */
+  const rests: { from: number; to: number }[] = [];
   let isWanted = true;
   let isOver = false;
   let restarts = 0;
@@ -97,6 +101,11 @@ export function makePart(options: PartOptions): Part {
     const isByUs = endedByUs.has(ended);
     ends.push({ part: name, pid: ended.pid, at: Date.now(), how, isByUs, isOrderly: isByUs && how === 'exit code 0' });
     if (!isByUs) void noteDeath(ended, `${role} ended by itself`, how);
+  }
+
+  function keepDown(): void {
+    isWanted = false;
+    rests.push({ from: Date.now(), to: Number.POSITIVE_INFINITY });
   }
 
   function startAgain(): void {
@@ -134,7 +143,7 @@ export function makePart(options: PartOptions): Part {
     restarts: () => restarts,
     kill({ staysDown = false, note } = {}) {
       const victim = current;
-      if (staysDown) isWanted = false;
+      if (staysDown) keepDown();
       endedByUs.add(victim);
       victim.signal('SIGKILL');
       return noteDeath(victim, `SIGKILL ${role}`, note);
@@ -142,7 +151,7 @@ export function makePart(options: PartOptions): Part {
     freeze: () => current.signal('SIGSTOP'),
     thaw: () => current.signal('SIGCONT'),
     async terminate() {
-      isWanted = false;
+      keepDown();
       const victim = current;
       endedByUs.add(victim);
       victim.signal('SIGTERM');
@@ -153,10 +162,13 @@ export function makePart(options: PartOptions): Part {
       // A scenario that has failed may still be about to.
       if (isOver) return;
       isWanted = true;
+      const rest = rests.at(-1);
+      if (rest !== undefined) rest.to = Math.min(rest.to, Date.now());
       if (!current.isRunning()) startAgain();
       await untilReady();
     },
     untilReady,
+    wasDown: (at) => rests.some(({ from, to }) => from <= at && at < to),
     ends: () => ends,
     lines: () => [
       ...former.flatMap((one) => [

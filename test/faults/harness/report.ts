@@ -76,12 +76,13 @@ function findTimes(world: World, faults: readonly InjectedFault[], snapshot: Sna
   };
 }
 
-/** Of a worker that had no time until the next fault there is nothing to tell. */
+/** Of a worker that had no time until the next fault, or was kept down meanwhile, there is nothing to tell. */
 export function findReadsAfter({ wire, workers, faultLog }: World, { healedAt, readAgainMs }: InjectedFault): number[] {
   if (readAgainMs !== undefined) return [...readAgainMs];
   if (healedAt === undefined) return [];
   const endsAt = nextFaultAfter(faultLog, healedAt)?.at ?? Number.POSITIVE_INFINITY;
-  return workers().flatMap(({ name, groups }) =>
+  const expected = workers().filter((part) => !part.wasDown(healedAt));
+  return expected.flatMap(({ name, groups }) =>
     groups.flatMap((group) => {
       const at = wire.readsOf(name, group).find((time) => time >= healedAt);
       return at === undefined || at >= endsAt ? [] : [at - healedAt];
