@@ -1,8 +1,15 @@
 import { UsageError } from '../../src/lib/command-line.js';
+import { NotYetError } from '../../src/lib/errors.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { BusyError } from '../../src/lib/maintenance.js';
 import { recordOperation } from '../../src/lib/operations.js';
-import { type RebuildReport, rebuild as rebuildAll, TooBusyError } from '../../src/lib/rebuild.js';
+import {
+  countRebuildSteps,
+  NoRoomError,
+  type RebuildReport,
+  rebuild as rebuildAll,
+  TooBusyError,
+} from '../../src/lib/rebuild.js';
 import { projections } from '../../src/projections/index.js';
 import { type Command, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
@@ -20,7 +27,9 @@ export const rebuild: Command = {
     const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
     const entries = lengths.reduce((total, length) => total + length, 0);
     if (!values.yes && !(await confirm(`Rebuild everything from ${entries} entries?`))) return 1;
-    const bar = startProgressBar('Rebuilding', entries * 2, { isJson: values.json });
+    const bar = startProgressBar('Rebuilding', await countRebuildSteps({ redis, keys, projections }), {
+      isJson: values.json,
+    });
     try {
       const report = await rebuildAll({ redis, keys, projections, idempotencyTtlS: config.idempotencyTtlS }, bar.add);
       bar.end();
@@ -29,13 +38,21 @@ export const rebuild: Command = {
       return report.chains.left === 0 ? 0 : 1;
     } catch (error) {
       bar.end();
-      if (!(error instanceof BusyError) && !(error instanceof TooBusyError)) throw error;
-      if (values.json) print(JSON.stringify({ error: { code: 'busy', message: error.message } }));
+      const code = codeOf(error);
+      if (code === undefined || !(error instanceof Error)) throw error;
+      if (values.json) print(JSON.stringify({ error: { code, message: error.message } }));
       else process.stderr.write(`${error.message}\n`);
       return 1;
     }
   },
 };
+
+/** Of what keeps a rebuild from its end and harms nothing. */
+function codeOf(error: unknown): string | undefined {
+  if (error instanceof BusyError || error instanceof TooBusyError) return 'busy';
+  if (error instanceof NoRoomError) return 'no_room';
+  return error instanceof NotYetError ? 'newer_version' : undefined;
+}
 
 function describe(entries: number, { projections: rebuilt, chains }: RebuildReport): string {
   const lines = [`Rebuilt from ${entries} entries`];

@@ -66,6 +66,8 @@ export function makeKeys(prefix: string) {
     storm: () => `${prefix}ledger:storm`,
     projector: (name: string) => `${prefix}projector:${name}`,
     projection: (name: string, id: string) => `${prefix}${name}:${id}`,
+    /** Hash: a projection to how often its states were swapped for rebuilt ones, counted at each begin and each end. */
+    swaps: () => `${prefix}swaps`,
   };
 }
 
@@ -79,5 +81,7 @@ export function keysOfCopy(keys: Keys, copy: 'checkpoint' | 'rebuild'): Keys {
     ...keys,
     projector: (name) => `${prefix}${copy}:projector:${name}`,
     projection: (name, id) => `${prefix}${copy}:${name}:${id}`,
+    // Nothing is folded into what is rebuilt either while it takes the place of the live one.
+    swaps: copy === 'rebuild' ? keys.swaps : () => `${prefix}${copy}:swaps`,
   };
 }

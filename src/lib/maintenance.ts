@@ -82,10 +82,6 @@ export async function* scanKeys(redis: RedisClient, start: string): AsyncGenerat
   }
 }
 
-export async function deleteKeys(redis: RedisClient, start: string): Promise<void> {
-  for await (const found of scanKeys(redis, start)) await redis.unlink(...found);
-}
-
 /** Redis' time in milliseconds: the ids of entries are of this clock. */
 export async function readRedisTime(redis: RedisClient): Promise<number> {
   const [seconds, microseconds] = await redis.time();

@@ -16,9 +16,11 @@ import { compareStreamIds, type StreamName } from './event-id.js';
 import { catalogue, type EventType, type StoredEvent } from './events.js';
 import type { Keys } from './keys.js';
 import { makeLease } from './lease.js';
+import { BusyError, type Lease } from './maintenance.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { loadScript } from './scripts.js';
+import { isSwapping, makeFinishSwap } from './swap.js';
 
 export type Projection<State = unknown> = {
   /** Also the first part of its keys: `<name>:<id>`. */
@@ -45,6 +47,7 @@ const STATES_MAX = 5_000;
 const IDLE_MS = 400;
 /** Between two chunks: time for those who do the work. */
 const BUSY_MS = 20;
+const LEASE_LOST = 'Another trim or rebuild may be running: run it again';
 /** When the worker that holds it dies, another one has the projections at rest within two seconds. */
 export const PROJECTOR_LEASE_MS = 1_200;
 
@@ -102,30 +105,45 @@ export function startProjector(options: {
 
 /**
  * Makes the step that folds the next entries into a projection, none beyond `until`; it returns how many there were.
- * Beside live traffic there may always be one more: `isNearEnd` says when to leave off.
+ * Beside live traffic there may always be one more: `isNearEnd` says when to leave off. A rebuild names its lease: without
+ * it, or where its states are being swapped in, the step throws `BusyError`.
  */
 export function makeProject({
   redis,
   keys,
+  lease,
 }: {
   redis: RedisClient;
   keys: Keys;
+  lease?: Lease;
 }): (projection: Projection, until?: ReadonlyMap<StreamName, string>) => Promise<number> {
   const script = loadScript(redis, 'project');
+  const finishSwap = makeFinishSwap({ redis, keys });
 
   return async (projection, until) => {
-    let saved = await readSaved(redis, keys, projection);
+    let saved = await readForStep(projection);
     assertKnown(projection, saved.version);
     const found = await readAfter(redis, keys, saved.positions);
     const batch = until === undefined ? found : found.filter((entry) => isWithin(entry, until));
     for (const part of inParts(batch.map((entry) => hear(projection, entry)))) {
-      const next = { version: projection.version, positions: new Map(saved.positions) };
+      const next = { ...saved, version: projection.version, positions: new Map(saved.positions) };
       for (const { stream, id } of part) next.positions.set(stream, id);
       if (!(await save(projection, await fold(projection, part), saved, next))) break;
       saved = next;
     }
     return batch.length;
   };
+
+  /** A swap that its rebuild did not live to end is ended first. */
+  async function readForStep(projection: Projection): Promise<Basis> {
+    for (;;) {
+      // Before the rest: a swap that begins in between makes the save fail.
+      const swaps = (await redis.hget(keys.swaps(), projection.name)) ?? '';
+      if (!isSwapping(swaps)) return { ...(await readSaved(redis, keys, projection)), swaps };
+      if (lease !== undefined) throw new BusyError(LEASE_LOST);
+      await finishSwap(projection.name);
+    }
+  }
 
   async function fold(projection: Projection, part: readonly Heard[]): Promise<Map<string, unknown>> {
     const ids = [...new Set(part.flatMap((heard) => heard.ids))];
@@ -146,17 +164,23 @@ export function makeProject({
   async function save(
     { name }: Projection,
     states: ReadonlyMap<string, unknown>,
-    saved: Saved,
-    next: Saved,
+    from: Basis,
+    to: Saved,
   ): Promise<boolean> {
-    const moves = [...saved.positions].flatMap(([stream, from]) => [stream, from, next.positions.get(stream)!]);
+    const moves = [...from.positions].flatMap(([stream, at]) => [stream, at, to.positions.get(stream)!]);
+    const expected = [name, lease?.owner ?? '', from.swaps, from.version, to.version, from.positions.size, ...moves];
+    const guards = [keys.swaps(), lease?.key ?? keys.lease('maintenance')];
     const answer = await script(
-      [keys.projector(name), ...[...states.keys()].map((id) => keys.projection(name, id))],
-      [saved.version, next.version, saved.positions.size, ...moves, ...[...states.values()].map(toCanonicalJson)],
+      [keys.projector(name), ...guards, ...[...states.keys()].map((id) => keys.projection(name, id))],
+      [...expected, ...[...states.values()].map(toCanonicalJson)],
     );
+    if (answer === -1) throw new BusyError(LEASE_LOST);
     return answer === 1;
   }
 }
+
+/** What a step began with; `swaps`: see `Keys`. */
+type Basis = Saved & { swaps: string };
 
 /** An entry as the projection hears it: which states it changes, none where it does not concern it. */
 type Heard = { stream: StreamName; id: string; event: StoredEvent | undefined; ids: readonly string[] };
@@ -254,6 +278,6 @@ export function decodeOrSkip({ stream, id, fields }: RawEntry): StoredEvent[] {
   }
 }
 
-function streamsHeardBy(projection: Projection): StreamName[] {
+export function streamsHeardBy(projection: Projection): StreamName[] {
   return [...new Set(projection.on.map((type): StreamName => catalogue[type].stream))];
 }

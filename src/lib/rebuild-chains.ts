@@ -1,7 +1,10 @@
 /**
- * Restores `progress:*` and `idem:*` from the streams, beside live traffic: what each entry says is gathered by key under
- * `rebuild:chain:…`, and each key is then set in one atomic step. As every entry is appended in one step with its progress,
- * a key to which something came meanwhile shows it, and is read again. Keys of which no entry tells are left alone.
+ * Restores `progress:*` and `idem:*` from the streams, beside live traffic: what each entry says is gathered by key in this
+ * process, and each key is then set in one atomic step. As every entry is appended in one step with its progress, a key to
+ * which something came meanwhile shows it, and is read again. Keys of which no entry tells are left alone.
+ *
+ * A chain may go through streams from one end to the other, so what is gathered must be kept until the last entry is read.
+ * Long streams are therefore read several times, each time for another part of the keys: what is held does not grow with them.
  */
 import {
   type ChainFacts,
@@ -12,10 +15,10 @@ import {
   isWebhook,
   revisionOf,
 } from './chain-facts.js';
-import { makeEventId, type StreamName } from './event-id.js';
+import { isoTime, makeEventId, type StreamName, streamIdTime } from './event-id.js';
 import { readersByStream, STREAMS } from './events.js';
-import { type Keys, keysOfCopy } from './keys.js';
-import { deleteKeys, makeSkim, type OnProgress, type SkimmedEntry, scanKeys } from './maintenance.js';
+import type { Keys } from './keys.js';
+import { makeSkim, type OnProgress, type SkimmedEntry } from './maintenance.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
 
@@ -30,83 +33,86 @@ export type ChainsReport = {
 type Answer = 'same' | 'restored' | 'behind';
 
 const ROUNDS_MAX = 20;
-const REVISION_MARK = 'revision ';
-/** In the position: everything is restored and what was gathered may go. */
-const DONE = 'done';
+const ENTRIES_PER_PASS = 200_000;
+const SKIMMED_AT_ONCE = 1_000;
+const RESTORED_AT_ONCE = 200;
 
-export async function rebuildChains(
-  options: { redis: RedisClient; keys: Keys; idempotencyTtlS: number },
-  onProgress: OnProgress,
-): Promise<ChainsReport> {
-  const { redis, keys, idempotencyTtlS } = options;
-  const copy = keysOfCopy(keys, 'rebuild');
-  const position = copy.projector('chain');
-  const gatheredAt = (key: string) => copy.projection('chain', key);
+export type ChainsOptions = {
+  redis: RedisClient;
+  keys: Keys;
+  idempotencyTtlS: number;
+  /** [200000] Of so many entries, about, what they say is held at once. */
+  entriesPerPass?: number;
+};
+
+/** How often streams of so many entries are read. */
+export function countPasses(entries: number, entriesPerPass = ENTRIES_PER_PASS): number {
+  return Math.max(1, Math.ceil(entries / entriesPerPass));
+}
+
+export async function rebuildChains(options: ChainsOptions, onProgress: OnProgress): Promise<ChainsReport> {
+  const { redis, keys, idempotencyTtlS, entriesPerPass } = options;
   const restore = loadScript(redis, 'restore-chain');
   const readers = JSON.stringify(readersByStream());
   const skim = makeSkim(options);
-
-  if (!(await canResume())) await clear();
-  await gather(onProgress);
-  const report = await restoreAll();
-  await redis.hset(position, DONE, '1');
-  await clear();
+  const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
+  const passes = countPasses(
+    lengths.reduce((total, length) => total + length, 0),
+    entriesPerPass,
+  );
+  const report: ChainsReport = { keys: 0, restored: 0, left: 0 };
+  for (let pass = 0; pass < passes; pass += 1) await restorePart(pass);
   return report;
 
-  /** A run that was killed is taken up where it stood, unless it had only to tidy up. */
-  async function canResume(): Promise<boolean> {
-    return (await redis.exists(position)) === 1 && (await redis.hexists(position, DONE)) === 0;
-  }
+  async function restorePart(pass: number): Promise<void> {
+    const lines = new Map<string, string[]>();
+    const positions = new Map<StreamName, string>();
+    await gather(onProgress);
+    let due = [...lines.keys()];
+    report.keys += due.length;
+    for (let round = 0; due.length > 0 && round <= ROUNDS_MAX; round += 1) {
+      // What came meanwhile.
+      if (round > 0) await gather(() => {});
+      due = await restoreAll(due, round === 0 ? onProgress : () => {});
+    }
+    report.left += due.length;
 
-  async function clear(): Promise<void> {
-    await deleteKeys(redis, gatheredAt(''));
-    await redis.del(position);
-  }
-
-  async function gather(onChunk: OnProgress): Promise<void> {
-    for (const stream of STREAMS) {
-      const from = (await redis.hget(position, stream)) ?? '0-0';
-      for await (const entries of skim(stream, { from: `(${from}` })) {
-        const pipeline = redis.pipeline();
-        for (const entry of entries) {
-          for (const [key, field, facts] of factsOf(stream, entry)) {
-            pipeline.hset(gatheredAt(key), field, JSON.stringify(facts));
+    async function gather(onChunk: OnProgress): Promise<void> {
+      for (const stream of STREAMS) {
+        const from = `(${positions.get(stream) ?? '0-0'}`;
+        for await (const entries of skim(stream, { from, count: SKIMMED_AT_ONCE })) {
+          for (const entry of entries) {
+            for (const [key, fact] of factsOf(stream, entry)) if (partOf(key, passes) === pass) add(key, fact);
           }
+          positions.set(stream, entries.at(-1)!.id);
+          onChunk(entries.length);
         }
-        // Gathering an entry twice changes nothing, so the position may follow after.
-        pipeline.hset(position, stream, entries.at(-1)!.id);
-        for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
-        onChunk(entries.length);
       }
     }
-  }
 
-  async function restoreAll(): Promise<ChainsReport> {
-    const counts = { same: 0, restored: 0 };
-    let behind = new Set<string>();
-    const start = gatheredAt('');
-    for await (const found of scanKeys(redis, start)) {
-      await restoreSome(found.map((name) => name.slice(start.length)));
+    /** As text, which takes a fraction of what its objects would. */
+    function add(key: string, fact: Fact): void {
+      const known = lines.get(key);
+      if (known === undefined) lines.set(key, [JSON.stringify(fact)]);
+      else known.push(JSON.stringify(fact));
     }
-    for (let round = 0; behind.size > 0 && round < ROUNDS_MAX; round += 1) {
-      const again = [...behind];
-      behind = new Set();
-      await gather(() => {});
-      await restoreSome(again);
-    }
-    return { keys: counts.same + counts.restored + behind.size, restored: counts.restored, left: behind.size };
 
-    async function restoreSome(chainKeys: readonly string[]): Promise<void> {
-      const answers = await Promise.all(chainKeys.map(restoreOne));
-      answers.forEach((answer, index) => {
-        if (answer === 'behind') behind.add(chainKeys[index]!);
-        else counts[answer] += 1;
-      });
+    /** Returns the keys to which something came that is not read yet. */
+    async function restoreAll(chainKeys: readonly string[], onRestored: OnProgress): Promise<string[]> {
+      const behind: string[] = [];
+      for (let from = 0; from < chainKeys.length; from += RESTORED_AT_ONCE) {
+        const some = chainKeys.slice(from, from + RESTORED_AT_ONCE);
+        const answers = await Promise.all(some.map((key) => restoreOne(key, lines.get(key)!)));
+        report.restored += answers.filter((answer) => answer === 'restored').length;
+        behind.push(...some.filter((_, index) => answers[index] === 'behind'));
+        onRestored(some.reduce((total, key) => total + lines.get(key)!.length, 0));
+      }
+      return behind;
     }
   }
 
-  async function restoreOne(key: string): Promise<Answer> {
-    const facts = deriveChain(parseGathered(await redis.hgetall(gatheredAt(key))));
+  async function restoreOne(key: string, lines: readonly string[]): Promise<Answer> {
+    const facts = deriveChain(parseGathered(lines));
     return (await restore([keys.progress(key), keys.idemSeen(key)], encode(key, facts))) as Answer;
   }
 
@@ -126,33 +132,45 @@ export async function rebuildChains(
   }
 }
 
-/** What an entry adds, to which key. */
-function factsOf(stream: StreamName, { id, fields }: SkimmedEntry): [key: string, field: string, facts: EntryFacts][] {
+/** What an entry adds to a key; `revision` where that is the first key of the meeting that it is a revision of. */
+type Fact = [eventId: string, facts: EntryFacts, revision?: number];
+
+function factsOf(stream: StreamName, { id, fields }: SkimmedEntry): [key: string, fact: Fact][] {
   const eventId = makeEventId(stream, id);
   // Of an entry without a key nothing is known but its failure.
   const key = fields.key === undefined ? undefined : chainKeyOf(eventId, stream, fields);
   if (key === undefined) return [];
-  const { type = '', at = '', cause, hash, request, replay } = fields;
+  const { type = '', cause, hash, request, replay } = fields;
   const facts = {
-    ...{ type, at, cause, hash, request, replay },
+    ...{ type, at: timeOf(id, fields), cause, hash, request, replay },
     ...(type === 'event.failed' && fields.key === `lost:${cause}` ? { isLost: true } : {}),
   } as EntryFacts;
-  if (!isWebhook(type) || !key.startsWith('readai:')) return [[key, eventId, facts]];
+  if (!isWebhook(type) || !key.startsWith('readai:')) return [[key, [eventId, facts]]];
+  const { first, revision } = revisionOf(key);
   return [
-    [key, eventId, facts],
-    [revisionOf(key).first, `${REVISION_MARK}${revisionOf(key).revision} ${eventId}`, facts],
+    [key, [eventId, facts]],
+    [first, [eventId, facts, revision]],
   ];
 }
 
-function parseGathered(flat: Record<string, string>): Gathered {
+/** What somebody wrote by hand may have none. */
+function timeOf(id: string, { at = '' }: Record<string, string>): string {
+  return Number.isNaN(Date.parse(at)) ? isoTime(streamIdTime(id)) || isoTime(0) : at;
+}
+
+function parseGathered(lines: readonly string[]): Gathered {
   const gathered: Gathered = { entries: new Map(), revisions: new Map() };
-  for (const [field, json] of Object.entries(flat)) {
-    const facts = JSON.parse(json) as EntryFacts;
-    if (!field.startsWith(REVISION_MARK)) gathered.entries.set(field, facts);
-    else {
-      const [, revision, eventId] = field.split(' ');
-      gathered.revisions.set(eventId!, { ...facts, revision: Number(revision) });
-    }
+  for (const line of lines) {
+    const [eventId, facts, revision] = JSON.parse(line) as Fact;
+    if (revision === undefined) gathered.entries.set(eventId, facts);
+    else gathered.revisions.set(eventId, { ...facts, revision });
   }
   return gathered;
+}
+
+/** Which of so many parts a key belongs to. */
+function partOf(key: string, parts: number): number {
+  let hash = 0;
+  for (let i = 0; i < key.length; i += 1) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) >>> 0;
+  return hash % parts;
 }

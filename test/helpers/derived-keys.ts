@@ -1,6 +1,6 @@
 /** What follows from the streams, as it stands in Redis. */
 import * as assert from 'uvu/assert';
-import { deleteKeys, scanKeys } from '../../src/lib/maintenance.js';
+import { scanKeys } from '../../src/lib/maintenance.js';
 import type { History } from './history.js';
 
 const DERIVED = ['lead:', 'projector:', 'progress:', 'idem:'];
@@ -28,7 +28,10 @@ export async function snapshot(history: History): Promise<Snapshot> {
 }
 
 export async function deleteDerived(history: History, starts: readonly string[] = DERIVED): Promise<void> {
-  for (const start of starts) await deleteKeys(history.redis, `${history.keys.prefix}${start}`);
+  for (const start of starts) {
+    for await (const found of scanKeys(history.redis, `${history.keys.prefix}${start}`))
+      await history.redis.unlink(found);
+  }
 }
 
 /** Keys, values, and when they expire, to the second. */

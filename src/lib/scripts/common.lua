@@ -23,6 +23,11 @@ local function iso(ms)
     math.floor(rest % 3600 / 60), rest % 60, ms % 1000)
 end
 
+-- Of this run of this server: another one after a restart or a fail-over. 'unknown' where it is not told.
+local function server_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'
+end
+
 -- Which of the ids between `first` and `last` this consumer still owns: id to delivery count. Only an owner may act.
 local function owned(stream, group, consumer, first, last, count)
   local mine = {}

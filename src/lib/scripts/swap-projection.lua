@@ -1,28 +1,21 @@
 #!lua flags=allow-oom
--- Puts rebuilt states, and the position they were folded to, in the place of the live ones. A fold of the old states may be
--- under way in a worker that has lost its lease: it saves only from the position it has read. So the rebuilt position must
--- be beyond the live one, or nothing be left to fold. Without the lease a trim may have taken entries away unread.
+-- Goes on with a swap that was begun: some of the rebuilt states take the place of the live ones, and after the last of them
+-- the position does. Whoever finds a swap begun may go on with it, as often as it likes.
 --
--- KEYS: live position, rebuilt position, ids of the states to take over, lease, then the streams
--- ARGV: key prefix, name of the projection, owner of the lease, then the streams' names
--- Returns 1 when done, 0 where something must be folded first, -1 where the lease was lost
+-- KEYS: swaps, live position, rebuilt position, ids of the states to take over
+-- ARGV: key prefix, name of the projection
+-- Returns how many states are left, -1 where no swap is under way any more
+local SLICE = 1000
 local prefix, name = ARGV[1], ARGV[2]
-if redis.call('GET', KEYS[4]) ~= ARGV[3] then return -1 end
-if redis.call('EXISTS', KEYS[2]) == 0 then return 1 end
-local is_ahead, is_at_end = false, true
-for i = 5, #KEYS do
-  local rebuilt_at = redis.call('HGET', KEYS[2], ARGV[i - 1]) or '0-0'
-  local live_at = redis.call('HGET', KEYS[1], ARGV[i - 1]) or '0-0'
-  if is_after(live_at, rebuilt_at) then return 0 end
-  if is_after(rebuilt_at, live_at) then is_ahead = true end
-  local last = redis.call('XREVRANGE', KEYS[i], '+', '-', 'COUNT', 1)[1]
-  if last and is_after(last[1], rebuilt_at) then is_at_end = false end
-end
-if not (is_ahead or is_at_end) then return 0 end
-for _, id in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+if tonumber(redis.call('HGET', KEYS[1], name) or '0') % 2 == 0 then return -1 end
+local ids = redis.call('ZRANGE', KEYS[4], 0, SLICE - 1)
+for _, id in ipairs(ids) do
   local rebuilt, live = prefix .. 'rebuild:' .. name .. ':' .. id, prefix .. name .. ':' .. id
   if redis.call('EXISTS', rebuilt) == 1 then redis.call('RENAME', rebuilt, live) else redis.call('DEL', live) end
 end
-redis.call('RENAME', KEYS[2], KEYS[1])
-redis.call('DEL', KEYS[3])
-return 1
+if #ids > 0 then redis.call('ZREM', KEYS[4], unpack(ids)) end
+local left = redis.call('ZCARD', KEYS[4])
+if left > 0 then return left end
+if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('RENAME', KEYS[3], KEYS[2]) end
+redis.call('HINCRBY', KEYS[1], name, 1)
+return -1

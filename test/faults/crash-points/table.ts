@@ -246,7 +246,7 @@ export const NO_POINTS: Record<string, string> = {
   'find-vanished': 'what it has reported it does not report again: vanished.test.ts',
   ...allAre(
     OPERATORS,
-    'redrive replay remember-replay forget-replay record-operation trim restore-chain swap-projection',
+    'redrive replay remember-replay forget-replay record-operation trim restore-chain begin-swap swap-projection change-rebuilt',
   ),
 };
 
