@@ -9,7 +9,7 @@ import { copyFileSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkS
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Plugin, stop } from 'esbuild';
 
 const PROCESSES = [
   ...['src/ingest/main', 'src/consumers/main', 'scripts/gvi'],
@@ -53,6 +53,8 @@ export async function makeBundle(root: string, tests: readonly string[] = []): P
       entryPoints: tests.map((file) => join(root, file)),
     }),
   ]);
+  // Its own process would stay beside the tests.
+  await stop();
   await Promise.all([...PROCESSES, POISONED.process].map((name) => addStart(join(dir, name))));
   return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };
 }
