@@ -40,7 +40,7 @@ function checkFields(email: string, lead: StoredLead, expected: Record<string, s
   return Object.entries(expected).flatMap(([field, value]) =>
     value === undefined || lead[field] === value
       ? []
-      : [{ rule: 'crm', text: `${email}: ${field} is ${lead[field]}, not ${value}` }],
+      : [{ rule: 'crm', email, text: `${email}: ${field} is ${lead[field]}, not ${value}` }],
   );
 }
 

@@ -8,7 +8,7 @@ import type { PartEnd } from './parts.js';
 import { type QuietOptions, waitQuiet } from './quiet.js';
 import { type Found, noteFigures } from './report.js';
 import { readSnapshot, type Snapshot } from './snapshot.js';
-import { describeTimeline } from './timeline.js';
+import { describePerson, describeTimeline } from './timeline.js';
 import type { Rule, Violation } from './violation.js';
 import type { World } from './world.js';
 
@@ -94,12 +94,14 @@ async function describe(world: World, violations: readonly Violation[]): Promise
   const shown = violations.slice(0, SHOWN_MAX).map(({ rule, text }) => `  ${rule}: ${text}`);
   const more = violations.length > SHOWN_MAX ? [`  and ${violations.length - SHOWN_MAX} more`] : [];
   const first = violations.find(({ eventId }) => eventId !== undefined);
+  const email = violations.find((one) => one.email !== undefined)?.email;
   return [
     `${violations.length} violations with FAULTS_SEED=${world.random.seed}`,
     ...[...shown, ...more],
     'Faults:',
     ...world.faultLog.describe().map((line) => `  ${line}`),
     ...(first === undefined ? [] : await describeTimeline(world, first.eventId!)),
+    ...(email === undefined ? [] : await describePerson(world, email)),
   ].join('\n');
 }
 

@@ -1,8 +1,10 @@
 /** What happened to one event, as `gvi show` tells it, with the lines that the processes wrote of it. */
 import { makeChains } from '../../../src/lib/chain.js';
+import { readSnapshot } from './snapshot.js';
 import type { World } from './world.js';
 
 const LINES_MAX = 60;
+const TEXT_MAX = 900;
 
 export async function describeTimeline(world: World, eventId: string): Promise<string[]> {
   const { client, keys } = world;
@@ -20,6 +22,24 @@ export async function describeTimeline(world: World, eventId: string): Promise<s
   );
   const lines = [...steps, ...told, ...world.faultLog.describe()].sort().slice(-LINES_MAX);
   return [`Timeline of ${chain.key}, now ${chain.status}:`, ...lines.map((line) => `  ${line}`)];
+}
+
+/** What the service says to have written to a lead, what of it is still in doubt, and what was asked of the CRM. */
+export async function describePerson(world: World, email: string): Promise<string[]> {
+  const { byStream } = await readSnapshot(world);
+  const own = (['events:enriched', 'events:synced'] as const).flatMap(byStream).filter(({ fields, key, cause }) => {
+    const causes = byStream('events:synced').filter((entry) => entry.fields.data?.includes(email));
+    return fields.data?.includes(email) || causes.some((entry) => entry.key === key || entry.cause === cause);
+  });
+  const written = own.map(({ eventId, at, key, fields }) => {
+    return `${new Date(at).toISOString()} ${eventId} of ${key}: ${fields.data?.slice(0, TEXT_MAX)}`;
+  });
+  const intents = await world.client.hget(world.keys.intents(), email);
+  const calls = world.zoho.calls
+    .filter(({ body }) => JSON.stringify(body ?? '').includes(email))
+    .map((call) => `${new Date(call.at).toISOString()} ${JSON.stringify(call).slice(0, TEXT_MAX)}`);
+  const lines = [...written, ...calls].sort().slice(-LINES_MAX);
+  return [`What was written to ${email}:`, ...lines.map((line) => `  ${line}`), `  in doubt: ${intents ?? 'nothing'}`];
 }
 
 /** A line of a log in short, beginning with its time. */

@@ -24,6 +24,8 @@ export type Violation = {
   key?: string;
   /** Of which the timeline is shown. */
   eventId?: string;
+  /** Of whom is shown what was written. */
+  email?: string;
   /** Events that are gone, effects that came twice. */
   lost?: number;
   doubled?: number;
