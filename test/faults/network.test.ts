@@ -113,6 +113,21 @@ stage.scenario("one worker's link swallows everything, and comes back with what 
   });
 });
 
+stage.scenario('every link is forgotten by a firewall: each process finds out, and makes it anew', async (world) => {
+  const countRescues = () => world.workers().map((part) => part.said('the read loop stands still'));
+  const before = countRescues();
+  await withoutRestarts(world, async () => {
+    await underLoad(world, 'forgotten', async () => {
+      const fault = world.faultLog.add('link forgotten', 'every role');
+      for (const proxy of world.links.select({ link: 'redis' })) proxy.forget();
+      fault.healedAt = Date.now();
+    });
+    await check(world);
+  });
+  // The watchdog of the read loop is for a client that has lost its way; silence the client notices itself, and sooner.
+  assert.equal(countRescues(), before, 'the watchdog had to replace a link');
+});
+
 stage.scenario('connections are accepted and never answered', async (world) => {
   await withoutRestarts(world, async () => {
     const { sent, result } = await underLoad(world, 'half-open', async () => {

@@ -111,6 +111,7 @@ export const DEFENCES: readonly Defence[] = [
         from: '  if verdict then return { verdict, 0 } end',
         to: '',
       },
+      { file: 'src/lib/scripts/trim.lua', from: "if is_unended then return { 'unended', 0 } end", to: '' },
     ],
     tests: ['test/integration/trim.test.ts'],
     faults: ['test/faults/operations.test.ts'],

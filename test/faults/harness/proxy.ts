@@ -34,13 +34,15 @@ export type LinkProxy = {
   heal: () => Promise<void>;
   /** Cuts every open connection, by RST. */
   reset: () => void;
+  /** Lets nothing more through the open connections, ever, and tells nobody, as a firewall that has lost its table. */
+  forget: () => void;
   connections: () => number;
   /** Replies dropped and commands cut so far. */
   hits: () => number;
   stop: () => Promise<void>;
 };
 
-type Connection = { client: Socket; upstream: Socket | undefined; destroy: () => void };
+type Connection = { client: Socket; upstream: Socket | undefined; isForgotten: boolean; destroy: () => void };
 
 export async function startProxy(options: {
   owner: string;
@@ -59,7 +61,7 @@ export async function startProxy(options: {
   const port = await listen(server, 0);
 
   function serve(client: Socket): void {
-    const connection: Connection = { client, upstream: undefined, destroy };
+    const connection: Connection = { client, upstream: undefined, isForgotten: false, destroy };
     connections.add(connection);
     client.on('error', destroy).on('close', destroy);
     if (fault.kind === 'half-open') return void client.on('data', () => {});
@@ -89,6 +91,7 @@ export async function startProxy(options: {
     connection: Connection,
     reader: Reader,
   ): Promise<void> {
+    if (connection.isForgotten) return;
     const verdict = unit.passage && hook({ ...unit.passage, owner, link, when: 'before' });
     if (verdict !== undefined && (verdict === 'cut' || (await verdict) === 'cut')) return connection.destroy();
     if (fault.kind !== 'pass') await hinder(unit);
@@ -107,6 +110,7 @@ export async function startProxy(options: {
     client: Socket,
     connection: Connection,
   ): Promise<void> {
+    if (connection.isForgotten) return;
     const verdict = unit.passage && hook({ ...unit.passage, owner, link, when: 'after' });
     if (verdict !== undefined && (verdict === 'cut' || (await verdict) === 'cut')) return connection.destroy();
     if (fault.kind !== 'pass') await hinder(unit);
@@ -155,6 +159,9 @@ export async function startProxy(options: {
     ...{ port, link, owner, setFault },
     heal: () => setFault({ kind: 'pass' }),
     reset: () => destroyAll(true),
+    forget() {
+      for (const connection of connections) connection.isForgotten = true;
+    },
     connections: () => connections.size,
     hits: () => hits,
     async stop() {
