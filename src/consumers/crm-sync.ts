@@ -77,7 +77,7 @@ export function makeCrmSync(given: CrmSyncOptions) {
       for (const { event } of busy) outcomes.set(event, leased());
       return outcomes;
     } finally {
-      await lease.release();
+      await lease.release({ isCutOff: signal.aborted });
     }
   }
 }

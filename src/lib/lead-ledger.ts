@@ -36,7 +36,8 @@ export type LeadLease = {
   assertHeld: () => void;
   /** Remembers what is about to be written, before it is; throws `NotYetError` where another worker may hold a lead. */
   saveIntents: (intents: ReadonlyMap<string, Intents>) => Promise<void>;
-  release: () => Promise<void>;
+  /** `isCutOff`: a write may have been cut off, and still come to pass. Then the lease is kept until it runs out. */
+  release: (options?: { isCutOff?: boolean }) => Promise<void>;
 };
 
 export type LeadLedger = {
@@ -93,12 +94,16 @@ export function makeLeadLedger(options: {
         keep: async () => (await ask('keep', taken))[1].length === taken.length,
       });
       if (taken.length === 0) hold.end();
+      let mayHaveWritten = false;
       return {
         emails: new Set(taken),
         takenAt,
         intentsOf: (email) => intents.get(email) ?? new Map(),
         signal: hold.signal,
-        assertHeld: hold.assertHeld,
+        assertHeld() {
+          hold.assertHeld();
+          mayHaveWritten = true;
+        },
         async saveIntents(added) {
           if (added.size === 0) return;
           const lost = await saveScript([keys.leadLeases(), keys.intents()], [holder, ...flatten(added, intents)]);
@@ -106,10 +111,11 @@ export function makeLeadLedger(options: {
           hold.assertHeld();
           for (const [email, events] of added) intents.set(email, new Map([...(intents.get(email) ?? []), ...events]));
         },
-        async release() {
+        async release({ isCutOff = false } = {}) {
           hold.end();
+          if (taken.length === 0 || (isCutOff && mayHaveWritten)) return;
           // A lease that can't be given up ends by itself; what was written under it counts all the same.
-          if (taken.length > 0) await ask('release', taken).catch(() => {});
+          await ask('release', taken).catch(() => {});
         },
       };
     },

@@ -111,9 +111,12 @@ export function makeCrmWorld({
       die,
       stop: () => client.disconnect(),
       /** What a batch came to, or `died`. */
-      handle(events: readonly CrmEvent[]): Promise<Outcome<'lead.synced'>[] | 'died'> {
+      handle(
+        events: readonly CrmEvent[],
+        signal = new AbortController().signal,
+      ): Promise<Outcome<'lead.synced'>[] | 'died'> {
         const context = {
-          signal: new AbortController().signal,
+          signal,
           log,
           now: () => new Date(),
           read: readEvent,

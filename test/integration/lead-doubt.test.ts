@@ -290,6 +290,25 @@ test('a write under way ends when the lease is gone from Redis', async () => {
   assert.instance((outcome as { error: unknown }).error, NotYetError);
 });
 
+test('a write that is cut off by a shutdown, and comes to pass all the same, comes before what happened later', async () => {
+  zoho.faults.next({ latencyMs: 300 }, { path: UPSERT });
+  const ending = new AbortController();
+  const working = start().handle([booked(1, { company: 'Brightwater' })], ending.signal);
+  await waitForCall(zoho, ({ path }) => path === UPSERT);
+  ending.abort(new Error('the worker ends'));
+  await working.catch(() => {});
+  const next = start();
+  const later = booked(2, { company: 'Brightwater Inc' });
+  const [outcome] = await handle(next, later);
+  assert.instance((outcome as { error: unknown }).error, NotYetError);
+  await waitFor('the first write', () => zoho.leadsOf(EMAIL)[0]?.Company === 'Brightwater');
+  await waitFor('its lease to run out', async () => {
+    const [again] = await handle(next, later);
+    return 'events' in again!;
+  });
+  assert.is(theLead().Company, 'Brightwater Inc');
+});
+
 test('an answer that never came leaves the lead to whoever tries next', async () => {
   zoho.faults.next({ reset: true }, { path: UPSERT });
   const [outcome] = await handle(start(), booked(1, { company: 'Brightwater' }));
