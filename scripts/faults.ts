@@ -12,7 +12,7 @@ import { describeReport, type ReportLine } from './lib/faults-report.js';
 import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
 import { type FileResult, killRunningTests } from './lib/test-runner/run-file.js';
-import { FILES_AT_ONCE, runTestFiles } from './lib/test-runner/run-files.js';
+import { FAULT_FILES_AT_ONCE, runTestFiles } from './lib/test-runner/run-files.js';
 import { findTestFiles, matchFilter } from './lib/test-runner/test-files.js';
 
 const FILE_TIMEOUT_MS = 120 * 60_000;
@@ -55,7 +55,7 @@ rmSync(dir, { recursive: true });
 async function runAll(seed: string): Promise<void> {
   const form = values.short ? {} : { FAULTS: 'long' };
   const env = { ...makeTestEnvironment(root), ...form, FAULTS_SEED: seed, FAULTS_REPORT: report };
-  const atOnce = values.short ? FILES_AT_ONCE : 1;
+  const atOnce = values.short ? FAULT_FILES_AT_ONCE : 1;
   await runTestFiles(files, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS, bundle, atOnce }, (result) =>
     printResult(result, seed),
   );

@@ -2,8 +2,10 @@
 import { availableParallelism } from 'node:os';
 import { type FileResult, type RunOptions, runTestFile } from './run-file.js';
 
-/** Twice as many as there are cores: tests wait as long as they compute. */
-export const FILES_AT_ONCE = Math.min(4, 2 * availableParallelism());
+/** One more than there are cores, as tests wait more than they compute; with more of them some would be starved. */
+export const FILES_AT_ONCE = Math.min(3, availableParallelism() + 1);
+/** Twice as many as there are cores: the faults' files wait as long as they compute, and bear to be starved. */
+export const FAULT_FILES_AT_ONCE = Math.min(4, 2 * availableParallelism());
 
 /** In their order, each begun as soon as there is room. `onResult` is called with each as it is done. */
 export async function runTestFiles(
