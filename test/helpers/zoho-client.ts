@@ -70,13 +70,4 @@ export function connectClient(zoho: ZohoStandin, { timeoutMs = 2_000 } = {}) {
   return { send, token };
 }
 
-export async function failureOf(work: Promise<unknown>): Promise<Error & Record<string, unknown>> {
-  try {
-    await work;
-  } catch (error) {
-    return error as Error & Record<string, unknown>;
-  }
-  throw new Error('it should have failed');
-}
-
 export const crmCalls = ({ calls }: ZohoStandin) => calls.filter(({ path }) => path.startsWith('/crm/'));

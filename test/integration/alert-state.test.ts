@@ -7,24 +7,20 @@ import type { RedisClient } from '../../src/lib/redis.js';
 import { loadScript } from '../../src/lib/scripts.js';
 import { setUpAlert } from '../helpers/alert.js';
 import { failedEvent } from '../helpers/alert-events.js';
-import { startRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 import { startSlack } from '../standins/slack.js';
 
 const test = suite('what alerts remember');
 
-let server: Awaited<ReturnType<typeof startRedis>>;
 let state: ReturnType<typeof makeAlertState>;
 let redis: RedisClient;
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
+shareRedis(test, (shared) => {
+  redis = shared.redis;
 });
-test.before.each(async () => {
-  await redis.flushall();
+test.before.each(() => {
   state = makeAlertState({ redis, keys: makeKeys('p:') });
 });
-test.after(() => server.stop());
 
 test('an alert that may have been posted is known until its outcome is', async () => {
   assert.is(await state.wasSent('failed-1-0'), false);

@@ -4,25 +4,21 @@ import { NotYetError } from '../../src/lib/errors.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { type Intent, makeLeadLedger } from '../../src/lib/lead-ledger.js';
 import type { RedisClient } from '../../src/lib/redis.js';
-import { startRedis } from '../helpers/redis-server.js';
+import { failureOf } from '../helpers/failure-of.js';
+import type { TestRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 import { waitFor } from '../helpers/wait-for.js';
-import { failureOf } from '../helpers/zoho-client.js';
 
 const test = suite('leases and intents of leads');
 
-let server: Awaited<ReturnType<typeof startRedis>>;
+let server: TestRedis;
 let redis: RedisClient;
 const keys = makeKeys('p:');
 const ledgerOf = (owner: string, leaseMs = 10_000) => makeLeadLedger({ redis, keys, owner, leaseMs });
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
+shareRedis(test, (shared) => {
+  ({ server, redis } = shared);
 });
-test.before.each(async () => {
-  await redis.flushall();
-});
-test.after(() => server.stop());
 
 test('two workers never hold one lead at once, and a lead that is given up can be taken', async () => {
   const first = await ledgerOf('a').lease(['x@a.example', 'y@a.example']);
@@ -46,7 +42,7 @@ test('two batches of one worker hold different leads', async () => {
 
 test('the lease of a worker that died ends by itself; one that is held is kept', async () => {
   await redis.hset('p:lease:leads', 'x@a.example', `dead|${Date.now() - 1}`);
-  const held = await ledgerOf('a', 60).lease(['x@a.example']);
+  const held = await ledgerOf('a', 600).lease(['x@a.example']);
   assert.is(held.emails.size, 1);
   const ends: string[] = [];
   await waitFor('the lease to be renewed twice', async () => {

@@ -6,7 +6,8 @@ import { makeKeys } from '../../src/lib/keys.js';
 import { makeLease } from '../../src/lib/lease.js';
 import { type Projection, type Projector, startProjector } from '../../src/lib/projector.js';
 import type { RedisClient } from '../../src/lib/redis.js';
-import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import type { TestRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 import { waitFor } from '../helpers/wait-for.js';
 
 const test = suite('the lease of the projector');
@@ -19,17 +20,12 @@ let server: TestRedis;
 let redis: RedisClient;
 const projectors: Projector[] = [];
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
-});
-test.before.each(async () => {
-  await redis.flushall();
+shareRedis(test, (shared) => {
+  ({ server, redis } = shared);
 });
 test.after.each(async () => {
   await Promise.all(projectors.splice(0).map((projector) => projector.stop()));
 });
-test.after(() => server.stop());
 
 /** A projector on a connection of its own, and how many entries it has folded. */
 function start(owner: string) {

@@ -11,24 +11,18 @@ import type { RedisClient } from '../../src/lib/redis.js';
 import { leads, makeReadLeads } from '../../src/projections/leads.js';
 import { runGvi } from '../helpers/gvi.js';
 import { makeRandom } from '../helpers/random-history.js';
-import { startRedis } from '../helpers/redis-server.js';
+import type { TestRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 
 const test = suite('the projection of the leads');
 
 const email = 'karen@brightwater.example';
-let server: Awaited<ReturnType<typeof startRedis>>;
+let server: TestRedis;
 let redis: RedisClient;
 const keys = makeKeys('');
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
-});
-test.before.each(async () => {
-  await redis.flushall();
-});
-test.after(async () => {
-  await server.stop();
+shareRedis(test, (shared) => {
+  ({ server, redis } = shared);
 });
 
 const add = (stream: 'events:enriched' | 'events:synced', type: string, data: unknown) =>

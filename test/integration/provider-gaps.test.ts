@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OutageError } from '../../src/lib/errors.js';
 import { makeSlack } from '../../src/lib/providers/slack/slack.js';
-import { failureOf } from '../helpers/zoho-client.js';
+import { failureOf } from '../helpers/failure-of.js';
 import { lead, setUpZoho } from '../helpers/zoho-crm.js';
 import { at, refusedRecord as refused } from '../helpers/zoho-refusals.js';
 import { SLACK_CHANNEL, SLACK_TOKEN, slackFaults, startSlack } from '../standins/slack.js';

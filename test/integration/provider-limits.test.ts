@@ -7,10 +7,10 @@ import { makeKeys } from '../../src/lib/keys.js';
 import type { Gate } from '../../src/lib/provider-gate.js';
 import { type Limit, makeProviderLimits, PROVIDER_LIMITS } from '../../src/lib/provider-limits.js';
 import type { RedisClient } from '../../src/lib/redis.js';
+import { failureOf } from '../helpers/failure-of.js';
 import { startPipeline } from '../helpers/pipeline.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
-import { failureOf } from '../helpers/zoho-client.js';
 import { startZoho } from '../standins/zoho.js';
 
 const test = suite('limits of a provider, over all workers together');

@@ -5,7 +5,8 @@ import { keysOfCopy, makeKeys } from '../../src/lib/keys.js';
 import { makeProject, type Projection, readSaved } from '../../src/lib/projector.js';
 import { rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
-import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import type { TestRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 import { waitFor } from '../helpers/wait-for.js';
 
 const test = suite('where a rebuild begins');
@@ -15,14 +16,9 @@ const checkpoint = keysOfCopy(keys, 'checkpoint');
 let server: TestRedis;
 let redis: RedisClient;
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
+shareRedis(test, (shared) => {
+  ({ server, redis } = shared);
 });
-test.before.each(async () => {
-  await redis.flushall();
-});
-test.after(() => server.stop());
 
 /** Alerts counted for each id, in version 2 under another name. */
 const first: Projection<{ alerts: number }> = {

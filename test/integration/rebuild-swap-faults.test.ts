@@ -5,23 +5,18 @@ import { keysOfCopy, makeKeys } from '../../src/lib/keys.js';
 import { assertKnown, makeProject, type Projection, readSaved } from '../../src/lib/projector.js';
 import { rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
-import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { failureOf } from '../helpers/failure-of.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 
 const test = suite('what befalls the swap of a rebuild');
 const keys = makeKeys('{f}:');
 const rebuilt = keysOfCopy(keys, 'rebuild');
 
-let server: TestRedis;
 let redis: RedisClient;
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
+shareRedis(test, (shared) => {
+  redis = shared.redis;
 });
-test.before.each(async () => {
-  await redis.flushall();
-});
-test.after(() => server.stop());
 
 /** The id that was written last, and how often one was: what is folded twice shows. */
 type Last = { leadId: string; count: number };
@@ -66,12 +61,6 @@ async function stateOf(n: number): Promise<Last | null> {
 
 const rebuildBy = (client: RedisClient, onProgress?: () => void) =>
   rebuild({ redis: client, keys, projections: [projection], idempotencyTtlS: 60 }, onProgress);
-
-const failureOf = (work: Promise<unknown>): Promise<Error> =>
-  work.then(
-    () => assert.unreachable() as never,
-    (error: Error) => error,
-  );
 
 type Command = (...args: unknown[]) => Promise<unknown>;
 

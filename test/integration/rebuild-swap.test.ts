@@ -9,7 +9,8 @@ import { loadScript } from '../../src/lib/scripts.js';
 import { changesOf } from '../../src/lib/swap.js';
 import { leads } from '../../src/projections/leads.js';
 import { runGvi } from '../helpers/gvi.js';
-import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import type { TestRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 
 const test = suite('the swap of a rebuild');
 const STREAM = 'events:synced';
@@ -19,14 +20,9 @@ let server: TestRedis;
 let redis: RedisClient;
 const keys = makeKeys('{s}:');
 
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
+shareRedis(test, (shared) => {
+  ({ server, redis } = shared);
 });
-test.before.each(async () => {
-  await redis.flushall();
-});
-test.after(() => server.stop());
 
 const person = (n: number) => `p${n}@brightwater.example`;
 

@@ -3,18 +3,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { NotYetError } from '../../src/lib/errors.js';
 import { makeZohoClient } from '../../src/lib/providers/zoho/client.js';
+import { failureOf } from '../helpers/failure-of.js';
 import { waitFor } from '../helpers/wait-for.js';
-import {
-  ADDRESS,
-  connectClient,
-  crmCalls,
-  failureOf,
-  flat,
-  read,
-  UPSERT_PATH,
-  wrapped,
-  write,
-} from '../helpers/zoho-client.js';
+import { ADDRESS, connectClient, crmCalls, flat, read, UPSERT_PATH, wrapped, write } from '../helpers/zoho-client.js';
 import { waitForCall } from '../standins/http.js';
 import { startZoho, type ZohoStandin } from '../standins/zoho.js';
 

@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OutageError, RetryableError, TerminalError } from '../../src/lib/errors.js';
-import { connectClient, crmCalls, failureOf, flat, UPSERT_PATH, wrapped, write } from '../helpers/zoho-client.js';
+import { failureOf } from '../helpers/failure-of.js';
+import { connectClient, crmCalls, flat, UPSERT_PATH, wrapped, write } from '../helpers/zoho-client.js';
 import type { Fault } from '../standins/http.js';
 import { startZoho, type ZohoStandin } from '../standins/zoho.js';
 
