@@ -16,7 +16,7 @@ local NEWER_THAN_ALL = 'Infinity'
 local name = ARGV[1]
 if redis.call('GET', KEYS[5]) ~= ARGV[2] then return -1 end
 -- Sent twice: it is begun, or over already.
-if redis.call('EXISTS', KEYS[3]) == 0 or tonumber(redis.call('HGET', KEYS[1], name) or '0') % 2 == 1 then return 1 end
+if redis.call('EXISTS', KEYS[3]) == 0 or is_swapping(KEYS[1], name) then return 1 end
 if server_id() ~= ARGV[3] then return -2 end
 local is_ahead, is_at_end = false, true
 for i = 6, #KEYS do

@@ -8,6 +8,6 @@
 -- Returns the id of the server, or 'refused'
 local server = server_id()
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'refused' end
-if tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0') % 2 == 1 then return 'refused' end
+if is_swapping(KEYS[2], ARGV[2]) then return 'refused' end
 if ARGV[3] == '' or ARGV[3] == server then redis.call(unpack(ARGV, 4)) end
 return server

@@ -28,6 +28,11 @@ local function server_id()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'
 end
 
+-- Whether rebuilt states of a projection are being put in the place of the live ones: the count is odd meanwhile.
+local function is_swapping(swaps, name)
+  return tonumber(redis.call('HGET', swaps, name) or '0') % 2 == 1
+end
+
 -- Which of the ids between `first` and `last` this consumer still owns: id to delivery count. Only an owner may act.
 local function owned(stream, group, consumer, first, last, count)
   local mine = {}

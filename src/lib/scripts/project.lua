@@ -8,7 +8,6 @@
 -- ARGV: name of the projection, owner of the lease ('' where none is needed), swaps expected ('' for none), version expected,
 --       and from now on; number of streams; for each its name, position expected, new position; then the states
 -- Returns 1 when saved, -1 where the lease was lost
-local SLICE = 1000
 local streams = tonumber(ARGV[6])
 local before_states = 6 + streams * 3
 if ARGV[2] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[2] then return -1 end
@@ -18,10 +17,9 @@ for i = 0, streams - 1 do
   local at = redis.call('HGET', KEYS[1], ARGV[7 + i * 3]) or '0-0'
   if at ~= ARGV[8 + i * 3] then return 0 end
 end
--- Lua can hand over only some thousand values at once.
-for from = 4, #KEYS, SLICE do
+for from = 4, #KEYS, PART do
   local pairs_ = {}
-  for i = from, math.min(from + SLICE - 1, #KEYS) do
+  for i = from, math.min(from + PART - 1, #KEYS) do
     pairs_[#pairs_ + 1] = KEYS[i]
     pairs_[#pairs_ + 1] = ARGV[before_states + i - 3]
   end

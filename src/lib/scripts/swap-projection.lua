@@ -5,10 +5,9 @@
 -- KEYS: swaps, live position, rebuilt position, ids of the states to take over
 -- ARGV: key prefix, name of the projection
 -- Returns how many states are left, -1 where no swap is under way any more
-local SLICE = 1000
 local prefix, name = ARGV[1], ARGV[2]
-if tonumber(redis.call('HGET', KEYS[1], name) or '0') % 2 == 0 then return -1 end
-local ids = redis.call('ZRANGE', KEYS[4], 0, SLICE - 1)
+if not is_swapping(KEYS[1], name) then return -1 end
+local ids = redis.call('ZRANGE', KEYS[4], 0, PART - 1)
 for _, id in ipairs(ids) do
   local rebuilt, live = prefix .. 'rebuild:' .. name .. ':' .. id, prefix .. name .. ':' .. id
   if redis.call('EXISTS', rebuilt) == 1 then redis.call('RENAME', rebuilt, live) else redis.call('DEL', live) end
