@@ -21,8 +21,8 @@ import {
   readPositions,
   readSaved,
 } from './projector.js';
+import { makeRebuildRoom } from './rebuild-room.js';
 import type { RedisClient } from './redis.js';
-import { readHealth } from './redis-facts.js';
 import { loadScript } from './scripts.js';
 import { changesOf, makeFinishSwap } from './swap.js';
 
@@ -42,23 +42,11 @@ export class TooBusyError extends Error {
   override readonly name = 'TooBusyError';
 }
 
-/** Redis has no memory for a second copy of the states. */
-export class NoRoomError extends Error {
-  override readonly name = 'NoRoomError';
-}
-
 /** A live projection further behind than so many chunks is not waited for. */
 const LIVE_CHUNKS_MAX = 20;
 const BEGINS_MAX = 100;
 const MISSING = 'A trim ran meanwhile, or may have: run it again';
 const COMPARED_AT_ONCE = 500;
-/** Of its memory limit so much is left to those who do the work. */
-const RESERVE = 0.05;
-/** What a state takes in Redis beside its text: keys, and its place among those that are to be swapped. */
-const STATE_BYTES = 300;
-/** Of so many batches of states one is measured. */
-const MEASURED_EACH = 16;
-const MB = 1_048_576;
 
 export async function rebuildProjection(
   { redis, keys, lease }: RebuildOptions & { lease: Lease },
@@ -74,6 +62,7 @@ export async function rebuildProjection(
   const project = makeProject({ redis, keys: copy, lease });
   const projectLive = makeProject({ redis, keys });
   const finishSwap = makeFinishSwap({ redis, keys });
+  const room = makeRebuildRoom({ redis, keys, name });
   const beginSwap = loadScript(redis, 'begin-swap');
   const changeRebuilt = loadScript(redis, 'change-rebuilt');
 
@@ -120,7 +109,7 @@ export async function rebuildProjection(
    */
   async function begin(): Promise<Positions> {
     let server = await discard();
-    await assertRoom(await estimateBytes());
+    await room.assertFree(await room.estimateBytes());
     for (;;) {
       const start = await readSaved(redis, checkpoint, projection);
       assertKnown(projection, start.version);
@@ -173,41 +162,11 @@ export async function rebuildProjection(
   /** What was built so far is what fills Redis. */
   async function stopWithoutRoom(): Promise<void> {
     try {
-      await assertRoom(0);
+      await room.assertFree(0);
     } catch (error) {
       await discard();
       throw error;
     }
-  }
-
-  async function assertRoom(bytes: number): Promise<void> {
-    const { usedBytes, limitBytes } = await readHealth(redis, keys);
-    const free = limitBytes * (1 - RESERVE) - usedBytes;
-    if (limitBytes === 0 || bytes <= free) return;
-    const needs = bytes === 0 ? 'more than that' : `about ${Math.ceil(bytes / MB)} MB`;
-    throw new NoRoomError(
-      `Redis has ${Math.max(0, Math.floor(free / MB))} MB to spare below its memory limit, and a second copy of ${name} needs ${needs}: raise maxmemory, or drop what is old first (gvi trim)`,
-    );
-  }
-
-  /** What the copy will take, as the live projection does, or the checkpoint where the live one is lost. */
-  async function estimateBytes(): Promise<number> {
-    const sizes = await Promise.all([keys, checkpoint].map((of) => measure(of.projection(name, ''))));
-    return Math.max(...sizes);
-  }
-
-  async function measure(start: string): Promise<number> {
-    let [batches, states, measured, bytes] = [0, 0, 0, 0];
-    for await (const found of scanKeys(redis, start)) {
-      states += found.length;
-      if (batches % MEASURED_EACH === 0) {
-        const texts = await redis.mget(found);
-        measured += texts.length;
-        bytes += texts.reduce((total, text) => total + (text?.length ?? 0), 0);
-      }
-      batches += 1;
-    }
-    return states === 0 ? 0 : states * (STATE_BYTES + bytes / measured);
   }
 
   /** Folds the live projection as well, so that it can be compared; false where it is far behind, or of a newer version. */

@@ -9,7 +9,8 @@ import { streamsHeardBy } from './projector.js';
 import { type ChainsOptions, type ChainsReport, countPasses, rebuildChains } from './rebuild-chains.js';
 import { type ProjectionReport, type RebuildOptions, rebuildProjection } from './rebuild-projection.js';
 
-export { NoRoomError, TooBusyError } from './rebuild-projection.js';
+export { TooBusyError } from './rebuild-projection.js';
+export { NoRoomError } from './rebuild-room.js';
 
 export type RebuildReport = { projections: ProjectionReport[]; chains: ChainsReport };
 
