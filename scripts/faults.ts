@@ -1,7 +1,8 @@
 /**
  * The fault suite in its long form: `npm run faults`, or `npm run faults -- --seeds 5 redis` for five seeds and the files
  * whose path holds the word; `--seed 42` runs one seed again, `--short` the form that `./scripts/test` runs. Files run one
- * after another (in the short form some at once, whose times then say less), once for each seed. The figures of all of them stand at the end; the exit code is 1 when any test failed.
+ * after another (in the short form some at once, whose times then say less), once for each seed. The figures of all of them
+ * stand at the end; the exit code is 1 when any test failed.
  */
 import { randomInt } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -56,9 +57,8 @@ async function runAll(seed: string): Promise<void> {
   const form = values.short ? {} : { FAULTS: 'long' };
   const env = { ...makeTestEnvironment(root), ...form, FAULTS_SEED: seed, FAULTS_REPORT: report };
   const atOnce = values.short ? FAULT_FILES_AT_ONCE : 1;
-  await runTestFiles(files, { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS, bundle, atOnce }, (result) =>
-    printResult(result, seed),
-  );
+  const timeoutOf = () => FILE_TIMEOUT_MS;
+  await runTestFiles(files, { cwd: root, env, timeoutOf, bundle, atOnce }, (result) => printResult(result, seed));
 }
 
 function printResult({ file, passed, failed: failures, durationMs, reason, output }: FileResult, seed: string): void {

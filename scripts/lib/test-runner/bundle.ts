@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type BuildOptions, build, type Plugin, stop } from 'esbuild';
 
@@ -88,7 +88,7 @@ function poisonConsumers(root: string): Plugin {
     name: 'poison the consumers',
     setup({ onResolve }) {
       onResolve({ filter: /^\.\/index\.js$/ }, ({ importer }) =>
-        importer === resolve(root, 'src/consumers/main.ts') ? { path: resolve(root, POISONED.instead) } : undefined,
+        importer === join(root, 'src/consumers/main.ts') ? { path: join(root, POISONED.instead) } : undefined,
       );
     },
   };

@@ -27,11 +27,12 @@ export async function describeTimeline(world: World, eventId: string): Promise<s
 /** What the service says to have written to a lead, what of it is still in doubt, and what was asked of the CRM. */
 export async function describePerson(world: World, email: string): Promise<string[]> {
   const { byStream } = await readSnapshot(world);
-  const own = (['events:enriched', 'events:synced'] as const).flatMap(byStream).filter(({ fields, key, cause }) => {
-    const causes = byStream('events:synced').filter((entry) => entry.fields.data?.includes(email));
-    return fields.data?.includes(email) || causes.some((entry) => entry.key === key || entry.cause === cause);
-  });
-  const written = own.map(({ eventId, at, key, fields }) => {
+  const synced = byStream('events:synced').filter(({ fields }) => fields.data?.includes(email));
+  const ownKeys = new Set(synced.map(({ key }) => key));
+  const enriched = byStream('events:enriched').filter(
+    ({ fields, key }) => fields.data?.includes(email) || ownKeys.has(key),
+  );
+  const written = [...enriched, ...synced].map(({ eventId, at, key, fields }) => {
     return `${new Date(at).toISOString()} ${eventId} of ${key}: ${fields.data?.slice(0, TEXT_MAX)}`;
   });
   const intents = await world.client.hget(world.keys.intents(), email);
