@@ -132,7 +132,7 @@ test('a storm that kills every worker after a while condemns nothing, though an 
   }
   await worker.stop();
   assert.ok((await countStarts('slow')) >= 3, 'it was started in life after life');
-  run({ env: { SLOW_MS: '10' } });
+  run({ isSupervised: true, env: { SLOW_MS: '10' } });
   await waitFor('its end', async () => (await enriched()).length + (await failed()).length > 0, LONG_MS);
   assert.equal(await failed(), []);
 });
