@@ -20,21 +20,25 @@ export type IngestProcess = {
   stop: () => Promise<void>;
 };
 
-/** Resolves once it is ready. `openFiles`: as after `ulimit -n`. */
+/** Resolves once it is ready. `openFiles`: as after `ulimit -n`; `isDiskFull`: no file can grow, as after `ulimit -f 0`. */
 export async function startIngest(
   settings: Record<string, string>,
-  { openFiles }: { openFiles?: number } = {},
+  { openFiles, isDiskFull = false }: { openFiles?: number; isDiskFull?: boolean } = {},
 ): Promise<IngestProcess> {
-  const limit = openFiles === undefined ? '' : `ulimit -n ${openFiles}; `;
+  const limits = [...(openFiles === undefined ? [] : [`-n ${openFiles}`]), ...(isDiskFull ? ['-f 0'] : [])];
   const main = findBundled('src/ingest/main.cjs');
-  const child = spawn('sh', ['-c', `${limit}exec "$0" "$1"`, process.execPath, main], {
-    cwd: ROOT,
-    env: {
-      ...{ PATH: process.env.PATH, PORT: '0', CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY },
-      ...settings,
+  const child = spawn(
+    'sh',
+    ['-c', [...limits.map((limit) => `ulimit ${limit}`), 'exec "$0" "$1"'].join('; '), process.execPath, main],
+    {
+      cwd: ROOT,
+      env: {
+        ...{ PATH: process.env.PATH, PORT: '0', CALENDLY_SIGNING_KEY: CALENDLY_KEY, READAI_SIGNING_KEY: READAI_KEY },
+        ...settings,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  );
   const chunks: Buffer[] = [];
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => void chunks.push(chunk));
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));

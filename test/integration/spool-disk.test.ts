@@ -1,11 +1,23 @@
 /** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../../src/lib/config.js';
 import { booked, unusable } from '../helpers/append-bench.js';
+import { startIngest } from '../helpers/ingest-process.js';
 import { type SpoolBench, startSpoolBench } from '../helpers/spool-bench.js';
 import { waitFor } from '../helpers/wait-for.js';
 
@@ -214,7 +226,7 @@ test('nobody but the owner can read what lies there', async () => {
   const mode = (...path: string[]) => (statSync(join(bench.dir, ...path)).mode & 0o777).toString(8);
   assert.is(mode(), '700');
   assert.is(mode('unreadable'), '700');
-  assert.equal([mode(bench.segments()[0]!), mode('lock')], ['600', '600']);
+  assert.is(mode(bench.segments()[0]!), '600');
 });
 
 test('a directory has one owner, and one that died or went leaves it free', async () => {
@@ -222,15 +234,16 @@ test('a directory has one owner, and one that died or went leaves it free', asyn
   const error = await bench.open().catch((error: Error) => error);
   assert.instance(error, ConfigError);
   assert.match((error as Error).message, /SPOOL_DIR: should be a directory of this process alone; process \d+ /);
-  const left = readFileSync(join(bench.dir, 'lock'), 'utf8');
+  const lock = join(bench.dir, 'lock');
+  const left = readlinkSync(lock);
   await spool.stop();
   // The same pid, another process: in a container the first process always has the same.
-  writeFileSync(join(bench.dir, 'lock'), JSON.stringify({ ...JSON.parse(left), startedAt: '1' }));
+  symlinkSync(left.replace(/\.\d+@/, '.1@'), lock);
   await (await bench.open()).stop();
-  writeFileSync(join(bench.dir, 'lock'), 'half a lo');
+  writeFileSync(lock, 'as the first release wrote it');
   await (await bench.open()).stop();
   // Of another container, which was heard of a moment ago.
-  writeFileSync(join(bench.dir, 'lock'), JSON.stringify({ ...JSON.parse(left), host: 'elsewhere' }));
+  symlinkSync(left.replace(/@.*/, '@elsewhere'), lock);
   assert.instance(await bench.open().catch((error: Error) => error), ConfigError);
 });
 
@@ -239,11 +252,11 @@ test('whoever lost the directory to another answers for nothing more, and leaves
   const disk = makeDisk();
   const spool = await bench.open({ openFile: disk.openFile });
   await spool.takeIn(webhook(1));
-  const other = JSON.stringify({ ...JSON.parse(readFileSync(lock(), 'utf8')), host: 'elsewhere' });
+  const other = readlinkSync(lock()).replace(/@.*/, '@elsewhere');
   // As a freeze between the two would be, so long that a process elsewhere took this one for dead.
   disk.sync = async () => {
     rmSync(lock());
-    writeFileSync(lock(), other);
+    symlinkSync(other, lock());
   };
   await assertRefused(spool.takeIn(webhook(2)));
   disk.sync = () => Promise.resolve();
@@ -255,12 +268,27 @@ test('whoever lost the directory to another answers for nothing more, and leaves
   const told = bench.logLines().filter(({ msg }) => /has taken SPOOL_DIR over/.test(String(msg)));
   assert.equal([told.length, told[0]?.level], [1, 50]);
   await spool.stop();
-  assert.is(readFileSync(lock(), 'utf8'), other);
+  assert.is(readlinkSync(lock()), other);
 
   rmSync(lock());
   await drainAgain();
   // What was refused with its bytes on disk may be drained all the same: its sender finds it known.
   assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
+});
+
+test('ingest starts on a full disk, and drains what lies there', async () => {
+  const spool = await bench.open();
+  for (const number of numbers(3)) await spool.takeIn(webhook(number));
+  await spool.stop();
+  await bench.empty();
+  const settings = { REDIS_URL: bench.server.url, SPOOL_DIR: bench.dir };
+  const ingest = await startIngest(settings, { isDiskFull: true });
+  try {
+    await waitFor('the drain', () => bench.segments().length === 0);
+  } finally {
+    await ingest.stop();
+  }
+  assert.equal(await bench.keysOf('calendly'), numbers(3).map(keyOf));
 });
 
 test('a directory that cannot be made is named', async () => {

@@ -1,7 +1,11 @@
-/** One process owns a spool's directory: a lock file says which, and one that its owner left behind is taken over. */
+/**
+ * One process owns a spool's directory: `lock` says which, and one that its owner left behind is taken over. It is a symbolic
+ * link whose target is the owner's name: it appears whole or not at all, and takes no room on a full disk, where ingest must
+ * start all the same, to drain what lies there.
+ */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { lstat, lutimes, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -14,7 +18,7 @@ export type Lock = {
   release: () => Promise<void>;
 };
 
-type Owner = { pid: number; host: string; startedAt: string };
+type Owner = { pid: number; startedAt: string; host: string };
 
 const HEARTBEAT_MS = 2_000;
 /** A process on another host, or in another container, cannot be asked whether it lives: its heartbeat tells. */
@@ -23,18 +27,12 @@ const STALE_MS = 10_000;
 /** Throws `ConfigError` where another process owns the directory. */
 export async function takeLock(dir: string, log: Logger): Promise<Lock> {
   const path = join(dir, 'lock');
-  const own = JSON.stringify({ pid: process.pid, host: hostname(), startedAt: startOf(process.pid) } satisfies Owner);
-  const draft = `${path}.${randomUUID()}`;
-  try {
-    await writeFile(draft, own, { mode: 0o600, flag: 'wx' });
-    await linkOver(draft, path);
-  } finally {
-    await rm(draft, { force: true });
-  }
+  const own = nameOf({ pid: process.pid, startedAt: startOf(process.pid), host: hostname() });
+  await claim(path, own);
   let isLost = false;
 
   async function confirm(): Promise<void> {
-    if (!isLost && (await readText(path)) !== own) {
+    if (!isLost && (await readTarget(path)) !== own) {
       isLost = true;
       log.error('another process has taken SPOOL_DIR over: nothing is spooled here any more');
     }
@@ -44,7 +42,7 @@ export async function takeLock(dir: string, log: Logger): Promise<Lock> {
   async function beat(): Promise<void> {
     await confirm();
     const now = new Date();
-    await utimes(path, now, now);
+    await lutimes(path, now, now);
   }
 
   const heartbeat = setInterval(() => void beat().catch(() => {}), HEARTBEAT_MS);
@@ -63,43 +61,44 @@ export async function takeLock(dir: string, log: Logger): Promise<Lock> {
   };
 }
 
-/** Undefined where there is no such file. */
-async function readText(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+/** Undefined where there is none; nobody's name where it is a file, as the first release wrote. */
+async function readTarget(path: string): Promise<string | undefined> {
+  return readlink(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
+    if (error.code === 'EINVAL') return '';
     throw error;
   });
 }
 
-/** A link appears with its content, or not at all: nobody reads a lock that is half written. */
-async function linkOver(draft: string, path: string): Promise<void> {
+async function claim(path: string, own: string): Promise<void> {
   for (;;) {
     try {
-      return await link(draft, path);
+      return await symlink(own, path);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
-    const found = await readOwner(path);
+    const found = await readTarget(path);
     if (found === undefined) continue;
-    if (await isAlive(found.owner, path)) throw takenError(found.owner);
-    await removeStale(path, found.text);
+    const owner = parseOwner(found);
+    if (await isAlive(owner, path)) throw takenError(owner);
+    await removeStale(path, found);
   }
 }
 
-async function readOwner(path: string): Promise<{ text: string; owner: Owner | undefined } | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  try {
-    return { text, owner: JSON.parse(text) as Owner };
-  } catch {
-    return { text, owner: undefined };
-  }
+/** Short, as a link of up to some sixty bytes needs no block of its own. */
+function nameOf({ pid, startedAt, host }: Owner): string {
+  return `${pid}.${startedAt}@${host}`;
+}
+
+function parseOwner(target: string): Owner | undefined {
+  const [, pid, startedAt, host] = /^(\d+)\.(\d*)@(.+)$/.exec(target) ?? [];
+  return host === undefined ? undefined : { pid: Number(pid), startedAt: startedAt!, host };
 }
 
 async function isAlive(owner: Owner | undefined, path: string): Promise<boolean> {
   if (owner === undefined) return false;
   if (owner.host === hostname()) return isRunning(owner.pid) && startOf(owner.pid) === owner.startedAt;
-  const beatAtMs = await stat(path).then(
+  const beatAtMs = await lstat(path).then(
     ({ mtimeMs }) => mtimeMs,
     () => 0,
   );
@@ -128,15 +127,15 @@ function startOf(pid: number): string {
 }
 
 /** Of several that find the same stale lock, one may have put its own in its place already: that one stays. */
-async function removeStale(path: string, staleText: string): Promise<void> {
+async function removeStale(path: string, staleTarget: string): Promise<void> {
   const aside = `${path}.${randomUUID()}`;
   try {
     await rename(path, aside);
   } catch {
     return;
   }
-  const text = await readFile(aside, 'utf8');
-  if (text !== staleText) await link(aside, path).catch(() => {});
+  const target = await readTarget(aside);
+  if (target && target !== staleTarget) await symlink(target, path).catch(() => {});
   await rm(aside, { force: true });
 }
 
