@@ -7,6 +7,7 @@ import { makeRedrive, type RedriveAnswer } from '../../src/lib/redrive.js';
 import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
 import { startProgressBar } from './progress-bar.js';
+import { readTime } from './read-time.js';
 import { makeRedriveRejected, type RejectedAnswer } from './redrive/rejected.js';
 
 type Filter = { code?: string; group?: string; since?: string };
@@ -71,8 +72,8 @@ function readFilter(values: { [K in keyof Filter]: string | undefined }): Filter
   if (group !== undefined && !(GROUPS as readonly string[]).includes(group)) {
     throw new UsageError(`--group: should be one of ${GROUPS.join(', ')}`);
   }
-  if (since !== undefined && Number.isNaN(Date.parse(since))) {
-    throw new UsageError('--since: should be a time such as 2026-11-23T12:00:00Z');
+  if (since !== undefined && readTime(since) === undefined) {
+    throw new UsageError('--since: should be a time such as 2026-11-23T12:00:00Z (with Z or an offset)');
   }
   return { ...(code && { code }), ...(group && { group }), ...(since && { since }) };
 }

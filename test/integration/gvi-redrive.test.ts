@@ -68,6 +68,14 @@ test('--all takes what its filters leave, and says in events:operations who redr
   await waitFor('the other', async () => (await history.statusOf(sync)) === 'processed');
 });
 
+for (const since of ['yesterday', '2026-11-23T12:00:00', '2026-02-30']) {
+  test(`--since ${since} says no moment, and is refused by name`, async () => {
+    const { code, stderr } = await gvi('redrive', '--all', '--since', since, '--yes');
+    assert.is(code, 2);
+    assert.match(stderr, '--since: should be a time such as 2026-11-23T12:00:00Z (with Z or an offset)');
+  });
+}
+
 test('what fails again after a redrive is a new failure, and is alerted again', async () => {
   const eventId = await history.book('a', 'refused');
   await history.ended(eventId, 'failed');

@@ -7,6 +7,7 @@ import { readOverview } from '../../../src/lib/overview.js';
 import { makeReplayId, type ReplayOptions, toRedisIds } from '../../../src/lib/replay.js';
 import { readUnfinishedReplays } from '../../../src/lib/unfinished-replays.js';
 import { type CommandContext, operatorName, parseCommandLine } from '../command.js';
+import { readTime } from '../read-time.js';
 
 export type Asked = {
   options: ReplayOptions;
@@ -27,7 +28,6 @@ const REDIS_ID = /^(\d+)(?:-(\d+))?$/;
 const ID_PART_MAX = 2n ** 64n - 1n;
 /** 2001 in milliseconds: a lower number was meant as seconds, but for 0, from which everything comes. */
 const MS_MIN = 1_000_000_000_000n;
-const TIME = /^(\d{4})-(\d\d)-(\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/;
 
 const USAGE =
   'replay --group <group> --from <redis id | ISO time> [--to …] [--force] [--dry-run [--limit <n>]] [--yes] | --resume <replay id>';
@@ -114,15 +114,6 @@ function readBound(option: string, text: string): string {
     throw new UsageError(`${option}: should be in milliseconds since 1970; ${text} looks like seconds`);
   }
   return text;
-}
-
-/** `undefined` for what is no time, or stands in no calendar. */
-function readTime(text: string): number | undefined {
-  const [, year, month, day] = TIME.exec(text) ?? [];
-  const date = new Date(`${year}-${month}-${day}`);
-  if (Number.isNaN(date.getTime()) || date.getUTCDate() !== Number(day)) return undefined;
-  const ms = Date.parse(text);
-  return ms >= 0 ? ms : undefined;
 }
 
 function readLimit(text: string | undefined): number {
