@@ -25,6 +25,8 @@ const TIMEOUT_MS = 15_000;
 const AGAIN_MS = 150;
 const AGAIN_MS_MAX = 1_500;
 const AGAIN_FACTOR = 1.5;
+/** All together no more often than this: thousands that wait for a Redis to return must not take its proxies' time. */
+const AGAIN_PER_S_MAX = 150;
 /** Longer than anything is away. */
 const GIVE_UP_MS = 180_000;
 
@@ -37,6 +39,9 @@ export async function send(world: World, delivery: Delivery, ingest: Part = anyI
   return outcome;
 }
 
+/** How many deliveries wait to be sent again. */
+let waiting = 0;
+
 /** Sends until a 2xx comes. Throws when none comes in three minutes. */
 export async function sendUntilTaken(world: World, delivery: Delivery, signal?: AbortSignal): Promise<Outcome> {
   const startedAt = performance.now();
@@ -46,7 +51,9 @@ export async function sendUntilTaken(world: World, delivery: Delivery, signal?: 
     if (performance.now() - startedAt > GIVE_UP_MS) {
       throw new Error(`${delivery.key} was not taken in: ${outcome.status ?? outcome.error}`);
     }
-    await sleep(waitMs, undefined, { signal }).catch(() => {});
+    waiting += 1;
+    await sleep(Math.max(waitMs, (waiting * 1_000) / AGAIN_PER_S_MAX), undefined, { signal }).catch(() => {});
+    waiting -= 1;
   }
 }
 
