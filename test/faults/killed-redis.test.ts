@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { check } from './harness/checker.js';
 import type { Sent } from './harness/history.js';
 import { run } from './harness/load.js';
-import { isLong, setStage, sized } from './harness/scenario.js';
+import { besideFault, isLong, setStage, sized } from './harness/scenario.js';
 import { makeStories } from './harness/stories.js';
 import type { World } from './harness/world.js';
 
@@ -15,7 +15,7 @@ const HELD_BACK_MS = 2_500;
 /** How long it stays away, one after the other. */
 const AWAY_MS = isLong ? [0, 5_000, 60_000] : [0, 1_200];
 
-const stage = setStage(test, import.meta.url, { gemini: { latencyMs: 60 }, zoho: { latencyMs: 30 } });
+const stage = setStage(test, import.meta.url, { gemini: besideFault({ latencyMs: 60 }), zoho: { latencyMs: 30 } });
 
 for (const appendfsync of ['everysec', 'always'] as const) {
   stage.inOwnWorld(

@@ -8,14 +8,14 @@ import type { InjectedFault } from './harness/fault-log.js';
 import type { Sent } from './harness/history.js';
 import { run } from './harness/load.js';
 import { fillMemory, freezeRedis, killRedis } from './harness/redis-faults.js';
-import { setStage, sized } from './harness/scenario.js';
+import { besideFault, setStage, sized } from './harness/scenario.js';
 import { makeStories } from './harness/stories.js';
 import { countStatus, recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('Redis away');
 /** Of the two ingests the second has a spool. */
-const stage = setStage(test, import.meta.url, { workers: 2, ingests: 1, gemini: { latencyMs: 30 } });
+const stage = setStage(test, import.meta.url, { workers: 2, ingests: 1, gemini: besideFault({ latencyMs: 30 }) });
 
 /** Times are judged in the long form, which has the machine for itself; in the short one only that it does not hang. */
 const SLACK_MS = 2_000;

@@ -8,13 +8,13 @@ import { isAccepted, type Sent } from './harness/history.js';
 import { run } from './harness/load.js';
 import { untilAllTake } from './harness/reading.js';
 import { type ReplicatedRedis, startReplicas } from './harness/replicas.js';
-import { isLong, setStage, sized } from './harness/scenario.js';
+import { besideFault, isLong, setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
 import { slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('a replica takes over');
-const stage = setStage(test, import.meta.url, { gemini: { latencyMs: 20 } });
+const stage = setStage(test, import.meta.url, { gemini: besideFault({ latencyMs: 20 }) });
 
 /** Times are judged in the long form, which has the machine for itself; in the short one only that it does not hang. */
 const SLACK_MS = 2_000;

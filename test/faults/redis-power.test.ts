@@ -10,14 +10,14 @@ import { tapPower } from './harness/power-cut.js';
 import { countSpooled } from './harness/quiet.js';
 import { untilAllTake } from './harness/reading.js';
 import { killRedis } from './harness/redis-faults.js';
-import { setStage, sized } from './harness/scenario.js';
+import { besideFault, setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
 import { makeStories } from './harness/stories.js';
 import { underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('a power cut');
-const stage = setStage(test, import.meta.url, { gemini: { latencyMs: 20 } });
+const stage = setStage(test, import.meta.url, { gemini: besideFault({ latencyMs: 20 }) });
 
 const RECOVERY_MS = sized(30_000, 5_000 + 2_000);
 const CUTS = sized(1, 20);

@@ -11,6 +11,11 @@ import { startWorld, type World, type WorldOptions } from './world.js';
 /** The long form: more of everything. */
 export const isLong = process.env.FAULTS === 'long';
 
+/** A model for scenarios whose fault is another's: the load of the long form is more than the ten calls a second it grants. */
+export function besideFault<T>(gemini: T): T | false {
+  return isLong ? false : gemini;
+}
+
 /** The one in the short form, the other in the long one. */
 export function sized<T extends number | readonly string[]>(short: T, long: T): T {
   return isLong ? long : short;
