@@ -6,12 +6,16 @@ import { check } from './harness/checker.js';
 import type { InjectedFault } from './harness/fault-log.js';
 import type { Part } from './harness/parts.js';
 import { keepRedisBusy, killClients, pauseClients } from './harness/redis-faults.js';
-import { isLong, setStage, sized } from './harness/scenario.js';
+import { besideFault, isLong, setStage, sized } from './harness/scenario.js';
 import { recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('links to Redis that fail');
-const stage = setStage(test, import.meta.url, { workers: 2, gemini: { latencyMs: 60 }, zoho: { latencyMs: 10 } });
+const stage = setStage(test, import.meta.url, {
+  workers: 2,
+  gemini: besideFault({ latencyMs: 60 }),
+  zoho: { latencyMs: 10 },
+});
 
 /** Times are judged in the long form, which has the machine for itself; in the short one only that it does not hang. */
 const SLACK_MS = 2_000;
