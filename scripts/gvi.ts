@@ -51,6 +51,10 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const command = COMMANDS.find((candidate) => candidate.name === name);
   if (command === undefined) throw new UsageError(`There is no command ${name}.\n\n${help()}`);
+  if (rest.includes('--help')) {
+    process.stdout.write(`${command.help ?? `Usage: gvi ${command.usage}\n${command.summary}`}\n`);
+    return 0;
+  }
   const config = loadConfig();
   const redis = connectRedis({ url: config.redisUrl, role: 'tool' });
   redis.on('error', (error: NodeJS.ErrnoException) => {
@@ -70,7 +74,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 function help(): string {
   const lines = COMMANDS.map(({ usage, summary }) => `  gvi ${usage.padEnd(44)} ${summary}`);
-  return `Usage: npm run -s gvi -- <command> [--json] [--yes] [--by <your name>]\n\n${lines.join('\n')}\n`;
+  return `Usage: npm run -s gvi -- <command> [--json] [--yes] [--by <your name>] [--help]\n\n${lines.join('\n')}\n`;
 }
 
 endOnCrash((error) => printError(describeError(error).stack));

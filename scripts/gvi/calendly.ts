@@ -47,6 +47,7 @@ export const calendly: Command = {
   name: 'calendly',
   usage: 'calendly <subscribe | status | unsubscribe>',
   summary: "Calendly's webhook subscription; needs CALENDLY_API_TOKEN",
+  help: HELP,
   async run(argv, { config, print }) {
     const { values, positionals } = parseCommandLine(calendly, argv, {
       url: { type: 'string' },

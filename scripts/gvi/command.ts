@@ -12,6 +12,8 @@ export type Command = {
   name: string;
   usage: string;
   summary: string;
+  /** What `--help` says where usage and summary are not all of it. */
+  help?: string;
   /** Resolves to the exit code. Throws `UsageError` on wrong usage. */
   run: (argv: readonly string[], context: CommandContext) => Promise<number>;
 };

@@ -14,7 +14,7 @@ import type { Command, CommandContext } from './command.js';
 import { confirm } from './confirm.js';
 import { printError } from './format.js';
 import { startProgressBar } from './progress-bar.js';
-import { type Asked, readCommandLine } from './replay/command-line.js';
+import { type Asked, HELP, readCommandLine } from './replay/command-line.js';
 import { type ForeseenEntry, makeForeseeEntry } from './replay/foresee-entry.js';
 import { addToTotals, describeForeseen, describeTotals, noTotals } from './replay/foreseen-text.js';
 import { makeShareDone } from './replay/share-done.js';
@@ -44,6 +44,7 @@ export const replay: Command = {
   name: 'replay',
   usage: 'replay --group <group> --from <id | time> [--to …]',
   summary: 'hands a range to a group again; also --force, --resume, --dry-run (shows what it would do)',
+  help: HELP,
   async run(argv, context) {
     const asked = await readCommandLine(argv, context);
     if (asked.isDryRun) return look(context, asked);

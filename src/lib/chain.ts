@@ -17,7 +17,7 @@ export type TrailStep = {
   eventId: string;
   type: string;
   stream: string;
-  /** Who wrote the entry: `ingest`, a consumer group, or `operator`. */
+  /** Who wrote the entry: `ingest`, a consumer group, `worker` of a provider's health, or `operator`. */
   group: string;
   at: string;
   /** Attempts that the group needed, and how long the last one took. */

@@ -358,7 +358,7 @@ export const catalogue = {
     data: z.unknown(),
   },
   'operation.done': {
-    summary: 'An operator redrove, replayed, trimmed, dropped or erased something, or the retention did.',
+    summary: 'An operator redrove, replayed, rebuilt, trimmed or dropped something, or the retention did.',
     stream: 'events:operations',
     writtenBy: ['operator', 'worker'],
     readBy: [],

@@ -1,5 +1,5 @@
 /**
- * Every Redis key of the service, by what it holds. `KEY_PREFIX` stands before each of them, and only here: never in
+ * The Redis keys of the service, by what they hold, but for the Zoho token's (`token-store.ts`). `KEY_PREFIX` stands before each of them, and only here: never in
  * event ids, entry fields or answers.
  *
  * Streams are the truth, projections (`idem`, `progress`, `lead`, `projector`) follow from them; all else are working

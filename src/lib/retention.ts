@@ -1,6 +1,6 @@
 /**
  * Lets RETENTION_DAYS hold by itself: once an hour one of the workers trims what is old and done, in slices that give way
- * to the work, and looks for groups that nobody serves; each minute it is looked whether entries were deleted by hand. Where there
+ * to the work, and looks for groups that nobody serves; about once a minute it is looked whether entries were deleted by hand. Where there
  * is nothing to trim it says nothing.
  */
 import { randomBytes } from 'node:crypto';

@@ -47,6 +47,18 @@ test('a message with line breaks is one row of `failed`, and no line of `show`',
   }
 });
 
+test('--help tells the options of a command, without a Redis', async () => {
+  for (const [name, ...options] of [
+    ['replay', '--group', '--from', '--to', '--force', '--resume', '--dry-run', '--limit'],
+    ['redrive', '--all', '--code', '--group', '--since', '--dry-run'],
+    ['calendly', '--url', '--scope'],
+  ]) {
+    const { code, stdout } = await runGvi([name!, '--help'], {});
+    assert.is(code, 0);
+    for (const option of options) assert.match(stdout, option);
+  }
+});
+
 test('wrong usage that holds control characters does not reach the terminal as such', async () => {
   const { code, stderr } = await runGvi([`no${ESCAPE}command`], settings());
   assert.is(code, 2);

@@ -32,7 +32,7 @@ const MS_MIN = 1_000_000_000_000n;
 const USAGE =
   'replay --group <group> --from <redis id | ISO time> [--to …] [--force] [--dry-run [--limit <n>]] [--yes] | --resume <replay id>';
 
-const HELP = `Usage: gvi ${USAGE}
+export const HELP = `Usage: gvi ${USAGE}
 Hands the entries of that range, both ends included, to the group again; the group goes on working meanwhile.
 A time says where on earth it is meant, by Z or an offset; a date alone is its first moment in UTC. Without --to it is now.
 What is processed is skipped, what failed is run, what is queued, held or parked is left to its owner. While DRY_RUN is

@@ -1,6 +1,6 @@
 /**
  * Whether the outside systems are up, as all workers see it: a provider that is down is paused for everybody, probed by
- * one waiting event at a time, and resumed by the first success.
+ * one waiting event at each interval, and resumed by the first answer.
  */
 import type { Logger } from 'pino';
 import type { OutageKind, Provider } from '../errors.js';

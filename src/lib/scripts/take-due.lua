@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Takes back entries that were parked for a retry and are due, and entries that wait for a provider which is up again.
--- While a provider is paused, one waiting entry at a time is let through as a probe. Beyond that what is parked and what
+-- While a provider is paused, one waiting entry at each interval is let through as a probe. Beyond that what is parked and what
 -- waits for each provider take turns to be first, as any of them may be long.
 -- A parked entry is acknowledged and stands in no pending list: XCLAIM FORCE makes it pending again, owned by the caller.
 -- An entry that is suspected to crash workers is only taken for the isolation slot; without one it stays where it is.
