@@ -2,7 +2,7 @@
 import type { LeadSynced } from '../../../src/lib/events.js';
 import type { Call } from '../../standins/http.js';
 import { firstKeyOf } from './check-streams.js';
-import type { InjectedFault } from './fault-log.js';
+import type { FaultLog, InjectedFault } from './fault-log.js';
 import { groupBy } from './history.js';
 import { descendants, type Snapshot, type SnapshotEntry } from './snapshot.js';
 import type { Violation } from './violation.js';
@@ -10,6 +10,9 @@ import type { World } from './world.js';
 
 /** One record of a call that writes. */
 type Write = { at: number; doneAt: number | undefined; email?: string; noteKey?: string; record: string };
+
+/** What the CRM was asked: every look-up, and when calls came to nothing. */
+type Asked = { looks: { at: number; text: string }[]; failedAt: number[] };
 
 /** The last end of any event that concerns a lead or a note, and how many ends there are. */
 type Ends = { count: number; lastAt: number };
@@ -34,6 +37,7 @@ const FORGETFUL = /FLUSHALL|restarted empty|tail not replicated|power cut/;
 export function checkEffects(world: World, snapshot: Snapshot, inDoubt: ReadonlySet<string>): Violation[] {
   const emailByKey = new Map(world.history.sent.map(({ delivery: { key, email } }) => [key, email.toLowerCase()]));
   const writes = world.zoho.calls.flatMap(toWrites);
+  const asked = findAsked(world);
   const ends = findEnds(snapshot, emailByKey);
   const violations: Violation[] = [];
   const looks: [what: string, all: Map<string, Write[]>, ends: Map<string, Ends>][] = [
@@ -44,7 +48,7 @@ export function checkEffects(world: World, snapshot: Snapshot, inDoubt: Readonly
     for (const [name, sent] of all) {
       const email = what === 'the lead' ? name : emailByKey.get(name);
       if (email === undefined || inDoubt.has(email)) continue;
-      violations.push(...checkWrites(world, `${what} ${name}`, sent, own.get(name) ?? { count: 0, lastAt: 0 }));
+      violations.push(...checkWrites(world, asked, `${what} ${name}`, sent, own.get(name) ?? { count: 0, lastAt: 0 }));
     }
   }
   return violations;
@@ -59,34 +63,45 @@ export function findWritten({ zoho, history }: World, spans: readonly { from: nu
   return written.flatMap(({ email, noteKey = '' }) => email ?? emailByKey.get(noteKey) ?? []);
 }
 
-function checkWrites(world: World, what: string, writes: readonly Write[], ends: Ends): Violation[] {
+function findAsked({ zoho }: World): Asked {
+  const ofCrm = zoho.calls.filter(isCrmCall);
+  return {
+    looks: ofCrm
+      .filter(({ path }) => path === '/crm/v8/coql')
+      .map(({ at, body }) => ({ at: Date.parse(at), text: JSON.stringify(body) })),
+    failedAt: ofCrm.filter((call) => !wasAnswered(call)).map(({ at }) => Date.parse(at)),
+  };
+}
+
+function checkWrites(
+  { faultLog }: World,
+  asked: Asked,
+  what: string,
+  writes: readonly Write[],
+  ends: Ends,
+): Violation[] {
   const violations: Violation[] = [];
   const wrong = (text: string) => violations.push({ rule: 'effects', text: `${what} ${text}`, doubled: 1 });
   const late = writes.find(({ at }) => at > ends.lastAt + CLOCKS_MS);
   if (late !== undefined) wrong(`was written ${late.at - ends.lastAt} ms after the receipt`);
   const done = writes.filter(({ doneAt }) => doneAt !== undefined);
-  const again = done.find((write, index) => index > 0 && isSuperfluous(world, write, done[index - 1]!));
+  const again = done.find((write, index) => index > 0 && isSuperfluous(asked, write, done[index - 1]!));
   if (again !== undefined) wrong(`was written with the same values again at ${new Date(again.at).toISOString()}`);
-  const most = ends.count + countDisturbances(world, writes[0]!.at, writes.at(-1)!.at);
+  const most = ends.count + countDisturbances(faultLog, asked, writes[0]!.at, writes.at(-1)!.at);
   if (writes.length > most) wrong(`was written ${writes.length} times, and ${most} can be explained`);
   return violations;
 }
 
 /** The lead was looked at in between, and had all these values. */
-function isSuperfluous({ zoho }: World, { at, email, record }: Write, before: Write): boolean {
+function isSuperfluous({ looks }: Asked, { at, email, record }: Write, before: Write): boolean {
   if (email === undefined || record !== before.record) return false;
-  return zoho.calls.some((call) => {
-    const lookedAt = Date.parse(call.at);
-    const isBetween = lookedAt > before.doneAt! && lookedAt < at;
-    return isBetween && call.path === '/crm/v8/coql' && JSON.stringify(call.body).includes(email);
-  });
+  return looks.some((look) => look.at > before.doneAt! && look.at < at && look.text.includes(email));
 }
 
 /** What may have made an event run once more between two writes. */
-function countDisturbances({ faultLog, zoho }: World, from: number, to: number): number {
-  const faults = faultLog.faults.filter((fault) => overlaps(fault, from - HIT_MS, to)).length;
-  const calls = zoho.calls.filter((call) => isCrmCall(call) && !wasAnswered(call));
-  return faults + calls.filter(({ at }) => Date.parse(at) >= from && Date.parse(at) <= to).length;
+function countDisturbances({ faults }: FaultLog, { failedAt }: Asked, from: number, to: number): number {
+  const hits = faults.filter((fault) => overlaps(fault, from - HIT_MS, to)).length;
+  return hits + failedAt.filter((at) => at >= from && at <= to).length;
 }
 
 function findEnds(snapshot: Snapshot, emailByKey: ReadonlyMap<string, string>) {
