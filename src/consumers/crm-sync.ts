@@ -70,16 +70,14 @@ export function makeCrmSync(given: CrmSyncOptions) {
   /** A lead's lease covers the CRM write only. */
   async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, { signal, log, read }: Context) {
     const lease = await ledger.lease([...new Set(items.flatMap(({ leads }) => leads.map(({ email }) => email)))]);
-    let isUnanswered = false;
     try {
       const [free, busy] = partition(items, ({ leads }) => leads.every(({ email }) => lease.emails.has(email)));
       const work = { deps, lease, log, read, signal: AbortSignal.any([signal, lease.signal]) };
       const outcomes = await syncBatch(free, work);
-      isUnanswered = [...outcomes.values()].some(mayBeUnderWay);
       for (const { event } of busy) outcomes.set(event, leased());
       return outcomes;
     } finally {
-      await lease.release({ isCutOff: signal.aborted || isUnanswered });
+      await lease.release({ isCutOff: signal.aborted });
     }
   }
 }
@@ -107,12 +105,6 @@ function reasonOf(event: CrmEvent): string {
   if (event.data.internal) return 'colleague';
   if (event.data.email === undefined) return 'no_email';
   return 'rescheduled';
-}
-
-/** Zoho was not waited for any longer, which does not stop it. */
-function mayBeUnderWay(outcome: Outcome<'lead.synced'>): boolean {
-  const error = 'error' in outcome ? outcome.error : undefined;
-  return error instanceof OutageError && error.code === 'zoho_timeout' && error.mayBeDone;
 }
 
 function leased(): Outcome<'lead.synced'> {

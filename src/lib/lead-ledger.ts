@@ -36,7 +36,7 @@ export type LeadLease = {
   assertHeld: () => void;
   /** Remembers what is about to be written, before it is; throws `NotYetError` where another worker may hold a lead. */
   saveIntents: (intents: ReadonlyMap<string, Intents>) => Promise<void>;
-  /** `isCutOff`: a write may have been cut off, or waited for in vain, and still come to pass. Then the lease runs out by itself. */
+  /** `isCutOff`: a write may have been cut off, and still come to pass. Then the lease is kept until it runs out. */
   release: (options?: { isCutOff?: boolean }) => Promise<void>;
 };
 

@@ -59,7 +59,7 @@ export function makeCrmWorld({
     return found && decodeEntry(stream, id, toRecord(found[1]));
   }
 
-  function startWorker(mayDie: MayDie = () => false, timeoutMs = 5_000) {
+  function startWorker(mayDie: MayDie = () => false) {
     made += 1;
     const client = server.connect() as unknown as RedisClient;
     let tellDeath: (word: 'died') => void = () => {};
@@ -67,7 +67,7 @@ export function makeCrmWorld({
       tellDeath = resolve;
     });
     const urls = { accountsUrl: zoho.url, apiUrl: zoho.url, apiUrlIsFixed: true };
-    const crm = makeZoho({ ...urls, ...zoho.credentials, redis: client, keyPrefix: keys.prefix, timeoutMs });
+    const crm = makeZoho({ ...urls, ...zoho.credentials, redis: client, keyPrefix: keys.prefix, timeoutMs: 5_000 });
     const consumer = makeCrmSync({
       log,
       zoho: mortal(crm),
