@@ -22,7 +22,7 @@ export type Settlement =
 type Job = { entry: Entry; settlement: Settlement; resolve: (settled: boolean) => void };
 
 export type Settler = {
-  /** Resolves to false when another has the claim: then nothing was written. Waits out a Redis that is away. */
+  /** Resolves to false when another has the claim, or had it and settled it otherwise: then nothing was written. Waits out a Redis that is away. */
   settle: (entry: Entry, settlement: Settlement) => Promise<boolean>;
 };
 

@@ -131,11 +131,12 @@ local function unfinished_in(prefix, group, stream, id, delivered)
   if is_put_off(prefix, group, event_id) then return 'waiting' end
 end
 
--- Whether a group was done with an entry, told by its chain alone: for where its cursor or its pending list is lost. A
--- failure counts while it stands, or where a later try has taken its place; what was redriven is to be done again.
+-- Whether a group was done with an entry, told by its chain alone: for where its cursor or its pending list is lost. Returns
+-- 'done' or 'failed', or nothing. A failure counts while it stands, or where a later try has taken its place; what was
+-- redriven is to be done again.
 local function was_finished(prefix, group, event_id, fields)
-  if redis.call('HEXISTS', prefix .. 'replay:' .. group, event_id) == 1 then return false end
-  if group ~= 'alert' and redis.call('EXISTS', mark_of(fields, prefix)) == 1 then return true end
+  if redis.call('HEXISTS', prefix .. 'replay:' .. group, event_id) == 1 then return end
+  if group ~= 'alert' and redis.call('EXISTS', mark_of(fields, prefix)) == 1 then return 'done' end
   local progress = redis.call('HGETALL', prefix .. 'progress:' .. (field(fields, 'key') or 'lost:' .. event_id))
   local state, current_try, has_failed = nil, nil, false
   for i = 1, #progress, 2 do
@@ -145,22 +146,24 @@ local function was_finished(prefix, group, event_id, fields)
     if name == 'id' then current_try = progress[i + 1] end
     local entry = stream and name ~= event_id and redis.call('XRANGE', prefix .. stream, id, id)[1]
     if entry and field(entry[2], 'cause') == event_id then
-      if field(entry[2], 'type') ~= 'event.failed' then return true end
+      if field(entry[2], 'type') ~= 'event.failed' then return 'done' end
       has_failed = true
     end
   end
   local own_try = field(fields, 'cause') or event_id
-  return has_failed and (state ~= nil or (current_try ~= nil and current_try ~= own_try))
+  if has_failed and (state ~= nil or (current_try ~= nil and current_try ~= own_try)) then return 'failed' end
 end
 
 -- Gives a worker back what it holds and nobody is said to hold: its claim went with the group, or with a consumer that was
--- removed by hand. Returns 'restored', 'finished' where there is nothing left to do or it is put off, and 'lost' where it
--- is another's or gone.
+-- removed by hand. Returns 'restored', what stands where there is nothing left to do now ('done', 'failed', 'put off'), and
+-- 'lost' where it is another's or gone.
 local function restore_claim(prefix, stream, group, consumer, event_id, id)
   if #redis.call('XPENDING', stream, group, id, id, 1) > 0 then return 'lost' end
   local entry = redis.call('XRANGE', stream, id, id)[1]
   if not entry then return 'lost' end
-  if is_put_off(prefix, group, event_id) or was_finished(prefix, group, event_id, entry[2]) then return 'finished' end
+  if is_put_off(prefix, group, event_id) then return 'put off' end
+  local finished = was_finished(prefix, group, event_id, entry[2])
+  if finished then return finished end
   redis.call('XCLAIM', stream, group, consumer, 0, id, 'FORCE', 'RETRYCOUNT', 1, 'JUSTID')
   return 'restored'
 end

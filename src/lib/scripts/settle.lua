@@ -12,8 +12,8 @@
 --     fail: stream key, fields, the fields
 --     park | wait: sorted set key, delay in ms, attempts record
 --     ack: nothing
--- Returns for each outcome 1, 2 where it stood settled before, as when a lost reply made the client send it again, or 0 where
--- the claim was lost
+-- Returns for each outcome 1, 2 where it stood settled like that before, as when a lost reply made the client send it again,
+-- or 0 where the claim was lost, also to somebody who settled it otherwise and is done with it
 local source, attempts = KEYS[1], KEYS[2]
 local group, consumer, outcomes = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local at = 4
@@ -40,6 +40,8 @@ local function append(stream, fields)
   return redis.call('XADD', stream, '*', unpack(fields))
 end
 
+local STANDS = { done = 'done', ack = 'done', fail = 'failed', park = 'put off', wait = 'put off' }
+
 local parsed = {}
 for i = 1, outcomes do
   local outcome = { id = next_arg(), event_id = next_arg(), kind = next_arg(), had_attempts = next_arg() == '1', progress = next_key() }
@@ -63,8 +65,8 @@ local mine = owned(source, group, consumer, first, last, 10000)
 local acked, cleared, settled = {}, {}, {}
 for i, outcome in ipairs(parsed) do
   local claim = mine[outcome.id] and 'held' or restore_claim(prefix, source, group, consumer, outcome.event_id, outcome.id)
-  if claim == 'lost' or claim == 'finished' then
-    settled[i] = claim == 'finished' and 2 or 0
+  if claim ~= 'held' and claim ~= 'restored' then
+    settled[i] = claim == STANDS[outcome.kind] and 2 or 0
   else
     settled[i] = 1
     mine[outcome.id] = nil
