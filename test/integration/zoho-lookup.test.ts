@@ -82,6 +82,22 @@ test('of an open and a converted lead the open one counts, of two open ones the 
   );
 });
 
+for (const [what, options] of [
+  ['COQL', {}],
+  ['search', { withoutScopes: ['coql'], indexLagMs: 0 }],
+] as [string, StandinOptions][]) {
+  test(`an address with more leads than an answer of ${what} holds hides no other`, async () => {
+    await setting.start(options);
+    const ids = Array.from({ length: 200 }, () => setting.standin.seedLead(lead('many@acme.example')));
+    const other = setting.standin.seedLead(lead('other@acme.example'));
+    const found = await setting.connect().findLeads(['many@acme.example', 'other@acme.example'], FIELDS, { signal });
+    assert.equal(
+      found.map(({ id }) => id),
+      [ids[0], other],
+    );
+  });
+}
+
 const withoutCoql: [what: string, prepare: () => Promise<void>][] = [
   ['the token lacks its scope', () => setting.start({ withoutScopes: ['coql'], indexLagMs: 0 })],
   [

@@ -22,6 +22,7 @@ export type RouteOptions = {
 };
 
 const RECORDS_MAX = 100;
+const ROWS_A_PAGE = 200;
 const NO_CONTENT: StandinReply = { status: 204 };
 const CONVERTED_FIELDS = ['Converted__s', 'Converted_Contact', 'Converted_Deal'];
 const DOLLAR_FIELDS = ['$converted', '$converted_detail'];
@@ -149,14 +150,16 @@ function readLeads(store: Store, query: URLSearchParams): StandinReply {
 function leadRows(store: Store, leads: Lead[], fields: string | null): StandinReply {
   if (leads.length === 0) return NO_CONTENT;
   const names = ['id', ...(fields?.split(',') ?? store.fields.map(({ api_name }) => api_name))];
-  const data = leads.map((lead) => {
+  const shown = leads.slice(0, ROWS_A_PAGE);
+  const data = shown.map((lead) => {
     const values = names.flatMap((name) => {
       const value = readField(store.fields, lead, name.trim());
       return value === undefined ? [] : [[name.trim(), value]];
     });
     return Object.fromEntries([...values, ...dollarFields(lead, names, fields)]);
   });
-  return { status: 200, body: { data, info: { per_page: 200, count: data.length, page: 1, more_records: false } } };
+  const info = { per_page: ROWS_A_PAGE, count: data.length, page: 1, more_records: leads.length > ROWS_A_PAGE };
+  return { status: 200, body: { data, info } };
 }
 
 function dollarFields(lead: Lead, names: string[], fields: string | null): [string, unknown][] {
@@ -211,7 +214,7 @@ function listNotes(store: Store, module: string, parentId: string, query: URLSea
   if (!isModule(module) || !store.hasRecord(module, parentId)) {
     return flatError(400, 'INVALID_DATA', 'the related id given seems to be invalid', { resource_path_index: 1 });
   }
-  const perPage = Math.min(Number(query.get('per_page') ?? 200), 200);
+  const perPage = Math.min(Number(query.get('per_page') ?? ROWS_A_PAGE), ROWS_A_PAGE);
   const page = Number(query.get('page') ?? 1);
   const all = [...store.notes.values()]
     .filter((note) => note.module === module && note.parentId === parentId)

@@ -193,8 +193,16 @@ async function inChunks<T>(
 ): Promise<Row[]> {
   const rows: Row[] = [];
   for (let start = 0; start < items.length; start += sizeMax)
-    rows.push(...rowsOf(await ask(items.slice(start, start + sizeMax))));
+    rows.push(...(await askWhole(items.slice(start, start + sizeMax), ask)));
   return rows;
+}
+
+/** A full answer may have left an address out altogether, whose lead would then be taken for a new one. */
+async function askWhole<T>(chunk: readonly T[], ask: (chunk: readonly T[]) => Promise<unknown>): Promise<Row[]> {
+  const rows = rowsOf(await ask(chunk));
+  if (rows.length < ROWS_MAX || chunk.length === 1) return rows;
+  const middle = Math.ceil(chunk.length / 2);
+  return [...(await askWhole(chunk.slice(0, middle), ask)), ...(await askWhole(chunk.slice(middle), ask))];
 }
 
 /** The records of an answer; none where there was no content. */
