@@ -138,19 +138,19 @@ local function was_finished(prefix, group, event_id, fields)
   if redis.call('HEXISTS', prefix .. 'replay:' .. group, event_id) == 1 then return end
   if group ~= 'alert' and redis.call('EXISTS', mark_of(fields, prefix)) == 1 then return 'done' end
   local progress = redis.call('HGETALL', prefix .. 'progress:' .. (field(fields, 'key') or 'lost:' .. event_id))
+  local own_try = field(fields, 'cause') or event_id
   local state, current_try, has_failed = nil, nil, false
   for i = 1, #progress, 2 do
     local name = progress[i]
     local stream, id = split_event_id(name)
     if name == 'state' then state = progress[i + 1] end
     if name == 'id' then current_try = progress[i + 1] end
-    local entry = stream and name ~= event_id and redis.call('XRANGE', prefix .. stream, id, id)[1]
+    local entry = stream and name ~= event_id and name ~= own_try and redis.call('XRANGE', prefix .. stream, id, id)[1]
     if entry and field(entry[2], 'cause') == event_id then
       if field(entry[2], 'type') ~= 'event.failed' then return 'done' end
       has_failed = true
     end
   end
-  local own_try = field(fields, 'cause') or event_id
   if has_failed and (state ~= nil or (current_try ~= nil and current_try ~= own_try)) then return 'failed' end
 end
 

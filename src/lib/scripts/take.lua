@@ -9,7 +9,8 @@
 -- Returns {place of the stream, {id, fields, done, attempts record, strikes}} for each entry; where there is none the
 -- cursors separated by spaces, 'again' where more is to be looked at, or 'hold' where that must wait
 local group, consumer, room, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-local LOOK_MAX = 100
+-- Of what is looked at again in one call: a meeting's transcript may be megabytes, which XRANGE copies whole.
+local LOOK_MAX, LOOK_BYTES_MAX = 100, 4194304
 local delivered, spans, taken, fresh = {}, {}, {}, {}
 local answer
 
@@ -42,14 +43,15 @@ local function take_again(i, span)
     return
   end
   local from, short = cursor_of(KEYS[i], group), string.sub(name_at(i), #'events:' + 1)
-  local entries = redis.call('XRANGE', KEYS[i], '(' .. from, span.upto, 'COUNT', LOOK_MAX)
-  local is_end = #entries < LOOK_MAX
-  for _, entry in ipairs(entries) do
-    if room < 1 then
-      is_end = false
+  local looked, bytes, is_end = 0, 0, false
+  while room > 0 and looked < LOOK_MAX and bytes < LOOK_BYTES_MAX do
+    local entry = redis.call('XRANGE', KEYS[i], '(' .. from, span.upto, 'COUNT', 1)[1]
+    if not entry then
+      is_end = true
       break
     end
     local id, fields = entry[1], entry[2]
+    looked, bytes = looked + 1, bytes + #(field(fields, 'data') or '')
     local event_id = short .. '-' .. id
     local is_ours = #redis.call('XPENDING', KEYS[i], group, id, id, 1) == 0 and not is_put_off(prefix, group, event_id)
       and not was_finished(prefix, group, event_id, fields)
