@@ -53,6 +53,16 @@ test('the lease of a worker that died ends by itself; one that is held is kept',
   await held.release();
 });
 
+test('of workers that died no lease is left, once the last one has ended', async () => {
+  await ledgerOf('dead', 5_000).lease(['x@a.example']);
+  await redis.hset('p:lease:leads', 'y@a.example', `long dead|${Date.now() - 1}`);
+  const held = await ledgerOf('a', 100).lease(['z@a.example']);
+  await held.release();
+  assert.equal((await redis.hkeys('p:lease:leads')).sort(), ['x@a.example', 'y@a.example']);
+  const ttl = await redis.pttl('p:lease:leads');
+  assert.ok(ttl > 100 && ttl <= 5_000, `the leases go after ${ttl} ms`);
+});
+
 const intent = (order: string, field: string, value: string): Intent => ({
   wrote: { order, fields: { [field]: value } },
 });
