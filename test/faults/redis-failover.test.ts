@@ -21,7 +21,7 @@ const SLACK_MS = 2_000;
 const ANSWER_MS = sized(30_000, 2_000 + SLACK_MS);
 const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
 const TAIL_MS = sized(800, 3_000);
-const TIMES = sized(1, 5);
+const TIMES = sized(1, 3);
 /** What is taken in well before and after must all be there. */
 const AROUND_MS = 2_500;
 

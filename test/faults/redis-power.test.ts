@@ -20,7 +20,7 @@ const test = suite('a power cut');
 const stage = setStage(test, import.meta.url, { gemini: besideFault({ latencyMs: 20 }) });
 
 const RECOVERY_MS = sized(30_000, 5_000 + 2_000);
-const CUTS = sized(1, 20);
+const CUTS = sized(1, 8);
 /** With `everysec` the disk has all that was answered so long before. */
 const EVERYSEC_MS = 2_000;
 
