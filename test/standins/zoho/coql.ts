@@ -81,8 +81,11 @@ export function parseCoql(query: string): CoqlQuery {
       return (read) => (read(name) === null) === wantsNull;
     }
     if (accept('in')) {
-      const wanted = list();
-      return (read) => wanted.some((value) => isSame(read(name), value));
+      const wanted = new Set(list().map((value) => value.toLowerCase()));
+      return (read) => {
+        const actual = read(name);
+        return actual !== null && wanted.has(String(actual).toLowerCase());
+      };
     }
     const negated = !accept('=');
     if (negated) expect('!=');

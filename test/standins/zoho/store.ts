@@ -42,6 +42,8 @@ const USER = { name: 'Sam Standin', id: '572576700000411001' };
 /** `indexLagMs` is how long search does not see a new lead; `'manual'` until `flushIndex`. */
 export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual') {
   const leads = new Map<string, Lead>();
+  /** Ids by address in lower case. */
+  const idsByEmail = new Map<string, Set<string>>();
   const notes = new Map<string, Note>();
   const others: Record<'Contacts' | 'Deals', Set<string>> = { Contacts: new Set(), Deals: new Set() };
   let lastId = 572_576_700_000_142_000n;
@@ -59,19 +61,27 @@ export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual
 
   /** Unknown fields are ignored in silence, as Zoho does; `null` clears. */
   function assign(lead: Lead, record: Record<string, unknown>): Lead {
+    const before = emailOf(lead);
     for (const [name, value] of Object.entries(record)) {
       if (!writable.has(name)) continue;
       if (value === null || value === '') delete lead.fields[name];
       else lead.fields[name] = value;
     }
+    if (emailOf(lead) !== before) noteEmail(lead, before);
     lead.modifiedTime = zohoTime();
     return lead;
   }
 
+  function noteEmail(lead: Lead, before: string): void {
+    idsByEmail.get(before)?.delete(lead.id);
+    const same = idsByEmail.get(emailOf(lead)) ?? new Set();
+    idsByEmail.set(emailOf(lead), same.add(lead.id));
+  }
+
   function openLeadByEmail(email: unknown): Lead | undefined {
     if (typeof email !== 'string') return undefined;
-    const same = (lead: Lead) => String(lead.fields.Email ?? '').toLowerCase() === email.toLowerCase();
-    return [...leads.values()].find((lead) => !lead.converted && same(lead));
+    const ids = [...(idsByEmail.get(email.toLowerCase()) ?? [])];
+    return ids.map((id) => leads.get(id)!).find((lead) => !lead.converted);
   }
 
   /** By id if given, else by Email among leads that are not converted: a converted one gets a twin. */
@@ -166,6 +176,8 @@ export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual
       return assign(lead, record);
     },
     deleteLead(id: string): void {
+      const lead = leads.get(id);
+      if (lead !== undefined) idsByEmail.get(emailOf(lead))?.delete(id);
       leads.delete(id);
       for (const note of [...notes.values()]) if (note.parentId === id) notes.delete(note.id);
     },
@@ -173,6 +185,10 @@ export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual
       for (const lead of leads.values()) lead.indexedAtMs = 0;
     },
   };
+}
+
+function emailOf({ fields }: Lead): string {
+  return String(fields.Email ?? '').toLowerCase();
 }
 
 /** A field's value as Zoho shows it: `null` where it is empty, `undefined` where the organisation has no such field. */
