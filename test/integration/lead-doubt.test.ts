@@ -247,6 +247,27 @@ for (const [how, details, message] of [
   });
 }
 
+for (const [what, refusal] of [
+  [
+    'refused the record for good',
+    { status: 400, body: { data: [refusedRecord('MANDATORY_NOT_FOUND', at('Rating'))] } },
+  ],
+  ['refused the record for now', { status: 400, body: { data: [refusedRecord('RECORD_LOCKED')] } }],
+  ['refused the call', { status: 403, body: { code: 'NO_PERMISSION', status: 'error', message: '', details: {} } }],
+  ['asked to wait', { status: 429, body: { code: 'TOO_MANY_REQUESTS', status: 'error', message: '', details: {} } }],
+] as const) {
+  test(`where Zoho has ${what}, a lead that a person enters meanwhile is theirs, and what it lacks is filled`, async () => {
+    zoho.faults.next(refusal, { path: UPSERT });
+    const first = booked(1, { company: 'Brightwater', lastName: 'Liu', phone: '+1 404 555 0001' });
+    const [outcome] = await handle(start(), first);
+    assert.ok('error' in outcome!);
+    zoho.seedLead({ Email: EMAIL, Last_Name: 'Liu', Company: 'Brightwater' });
+    await syncAndSettle(start(), first);
+    await syncAndSettle(start(), booked(2, { company: 'Brightwater Group' }));
+    assert.equal([theLead().Company, theLead().Phone], ['Brightwater', '+1 404 555 0001']);
+  });
+}
+
 test('of two events in one batch the one with a value that Zoho refuses fails alone', async () => {
   const bad = (request: { body: unknown }) => JSON.stringify(request.body).includes('"Last_Name":"Bad"');
   const refused = { status: 400, body: { data: [refusedRecord('INVALID_DATA', at('Last_Name'))] } };

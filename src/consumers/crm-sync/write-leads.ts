@@ -7,6 +7,7 @@ import type { Intents } from '../../lib/lead-ledger.js';
 import { hashValue, type LeadState } from '../../lib/lead-state.js';
 import type { RecordResult } from '../../lib/providers/zoho/crm.js';
 import { RECORDS_MAX } from './calls.js';
+import { settleDoubts } from './doubt.js';
 import {
   type FactsByEmail,
   type Knowledge,
@@ -25,6 +26,8 @@ const LOOKS_MIN = 3;
 const STALE_WAIT_MS = 2_000;
 /** A record is sent so often at the most, each time without the value that was refused. */
 const ROUNDS_MAX = 6;
+/** Codes that leave open what became of a record. */
+const UNTOLD = new Set(['NO_RESULT', 'INTERNAL_ERROR']);
 
 type Refusals = Set<string>;
 
@@ -126,7 +129,17 @@ async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work):
   const toWrite = [...results.values()].filter(needsWrite);
   if (toWrite.length === 0) return [];
   const { deps, lease, signal, log } = work;
-  const answers = await deps.zoho.upsertLeads(toWrite.map(toRecord), { signal, beforeSend: lease.assertHeld, sendBy });
+  const answers = await deps.zoho
+    .upsertLeads(toWrite.map(toRecord), { signal, beforeSend: lease.assertHeld, sendBy })
+    .catch(async (error: unknown) => {
+      // Where that fails as well, the values stay in doubt, and the error is still what there is to tell.
+      if (!signal.aborted && isUndone(error)) await takeBack(toWrite, work).catch(() => {});
+      throw error;
+    });
+  await takeBack(
+    toWrite.filter((_, index) => isRefused(answers[index])),
+    work,
+  );
   return toWrite.filter((result, index) => {
     const answer = answers[index];
     takeAnswer(result, answer, work);
@@ -136,6 +149,26 @@ async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work):
     log.warn({ field, code: answer!.ok ? '' : answer!.code }, 'Zoho refused a field; the lead is written without it');
     return true;
   });
+}
+
+/**
+ * What was certainly not written is in no doubt any more: a person who enters the lead meanwhile may choose the same values,
+ * which would be taken for ours. The bookings are facts all the same.
+ */
+async function takeBack(results: readonly LeadResult[], { lease }: Work): Promise<void> {
+  await lease.saveIntents(
+    new Map(results.map(({ email }) => [email, settleDoubts(lease.intentsOf(email), undefined)] as const)),
+  );
+}
+
+function isRefused(answer: RecordResult | undefined): boolean {
+  return answer?.ok === false && !UNTOLD.has(answer.code);
+}
+
+/** The call was refused whole, or never left. */
+function isUndone(error: unknown): boolean {
+  if (error instanceof OutageError) return !error.mayBeDone;
+  return error instanceof TerminalError || error instanceof RetryableError || error instanceof NotYetError;
 }
 
 function takeAnswer(result: LeadResult, answer: RecordResult | undefined, { log }: Work): void {
