@@ -229,6 +229,22 @@ test('a lower revision that is delivered again writes nothing over a higher one 
   assert.equal(contents(), ['Said at 2, 2.']);
 });
 
+/** What the meeting says of the lead's name. */
+const named = (event: CrmEvent, name: string) =>
+  ({
+    ...event,
+    data: { ...event.data, attendees: [{ name, email: EMAIL, side: 'external' }] },
+  }) as CrmEvent;
+
+test('a lower revision that is delivered again changes no value of a higher one, and says that it is superseded', async () => {
+  await world.redis.xadd(world.keys.stream('events:readai'), met(2, 2).cause!.slice('readai-'.length), ...WEBHOOK);
+  await syncAndSettle(start(), named(met(2, 2), 'Karen Smith-Jones'));
+  const late = delivered(named(met(2, 1), 'Karen Liu'), 1);
+  const [receipt] = await sync(start(), late);
+  assert.equal([theLead().First_Name, theLead().Last_Name], ['Karen', 'Smith-Jones']);
+  assert.equal([receipt!.outcome, receipt!.reason], ['nothing_to_write', 'superseded']);
+});
+
 for (const [how, details, message] of [
   ['by the field', at('id'), 'as Zoho says it'],
   ['in words', {}, 'the id given seems to be invalid'],

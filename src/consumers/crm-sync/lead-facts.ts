@@ -38,13 +38,18 @@ export function standInFacts(email: string): Fact[] {
 
 /**
  * Orders a lead's events by when they happened, not by when they came: time by the sender's clock; in a tie the old half
- * of a moved booking first and a cancellation after its booking; then the id of the webhook's entry. As text it sorts
- * like the order itself.
+ * of a moved booking first and a cancellation after its booking, and of a meeting the lower revision first; then the id of the
+ * webhook's entry. As text it sorts like the order itself.
  */
 export function orderOf(event: CrmEvent): string {
-  const rank = event.type === 'meeting.summarized' ? 4 : RANKS[event.data.kind];
+  const rank = event.type === 'meeting.summarized' ? rankOfRevision(event.data.revision) : RANKS[event.data.kind];
   const [ms = '0', sequence = '0'] = (event.cause ?? event.id).split('-').slice(1);
   return `${toMicros(event.data.happenedAt)}.${rank}.${Number(ms).toString(36)}.${Number(sequence).toString(36).padStart(3, '0')}`;
+}
+
+/** After those of bookings. */
+function rankOfRevision(revision: number): string {
+  return `4${revision.toString(36).padStart(3, '0')}`;
 }
 
 /** The id of the webhook's entry in an order, within its stream. */
