@@ -24,17 +24,18 @@ const COMMON = {
   by: { type: 'string' },
 } as const;
 
-/** The options of a command; `--json`, `--yes` and `--by` are always among them. */
+/** The options of a command; `--json`, `--yes` and `--by` are always among them. `isBare`: it takes nothing beside them. */
 export function parseCommandLine<const T extends NonNullable<ParseArgsConfig['options']>>(
   { usage }: Pick<Command, 'usage'>,
   argv: readonly string[],
   options: T,
+  { isBare = false } = {},
 ) {
   try {
     return parseArgs({
       args: [...argv],
       options: { ...options, ...COMMON },
-      allowPositionals: true,
+      allowPositionals: !isBare,
     });
   } catch (error) {
     throw new UsageError(`${(error as Error).message}\nUsage: gvi ${usage}`);

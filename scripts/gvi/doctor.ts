@@ -35,7 +35,8 @@ export const doctor: Command = {
   usage: 'doctor',
   summary: 'settings, Redis durability, every provider, live; each finding with its fix',
   async run(argv, context) {
-    const { values } = parseCommandLine(doctor, argv, { 'calendly-api-url': { type: 'string' } });
+    const options = { 'calendly-api-url': { type: 'string' } } as const;
+    const { values } = parseCommandLine(doctor, argv, options, { isBare: true });
     const findings = await examine({ ...context, calendlyApiUrl: values['calendly-api-url'] });
     if (values.json) context.print(JSON.stringify(findings));
     else report(context, findings);

@@ -8,7 +8,7 @@ export const failed: Command = {
   usage: 'failed',
   summary: 'what failed for good and was not redriven, newest first',
   async run(argv, { redis, keys, print }) {
-    const { values } = parseCommandLine(failed, argv, {});
+    const { values } = parseCommandLine(failed, argv, {}, { isBare: true });
     const failures: OpenFailure[] = [];
     for await (const found of walkOpenFailures({ redis, keys })) failures.push(...found.map(withoutAddresses));
     if (values.json) {

@@ -1,4 +1,3 @@
-import { UsageError } from '../../src/lib/command-line.js';
 import { NotYetError } from '../../src/lib/errors.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { BusyError } from '../../src/lib/maintenance.js';
@@ -21,8 +20,7 @@ export const rebuild: Command = {
   usage: 'rebuild [--yes]',
   summary: 'makes projections, idem:* and progress:* anew from the streams, while the pipeline works',
   async run(argv, context) {
-    const { values, positionals } = parseCommandLine(rebuild, argv, {});
-    if (positionals.length > 0) throw new UsageError(`Usage: gvi ${rebuild.usage}`);
+    const { values } = parseCommandLine(rebuild, argv, {}, { isBare: true });
     const { redis, keys, config, print } = context;
     const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
     const entries = lengths.reduce((total, length) => total + length, 0);

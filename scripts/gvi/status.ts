@@ -14,7 +14,7 @@ export const status: Command = {
   usage: 'status',
   summary: 'streams, groups, what waits, what failed, which provider is paused',
   async run(argv, { redis, keys, config, print }) {
-    const { values } = parseCommandLine(status, argv, {});
+    const { values } = parseCommandLine(status, argv, {}, { isBare: true });
     const overview = await readOverview({ redis, keys });
     const lags = await readProjectionLags({ redis, keys, projections });
     const replays = await readUnfinishedReplays({ redis, keys });

@@ -1,4 +1,3 @@
-import { UsageError } from '../../src/lib/command-line.js';
 import { STREAMS } from '../../src/lib/events.js';
 import { BusyError } from '../../src/lib/maintenance.js';
 import { recordOperation } from '../../src/lib/operations.js';
@@ -26,8 +25,8 @@ export const trim: Command = {
   usage: 'trim [--dry-run] [--yes]',
   summary: 'drops events older than RETENTION_DAYS that are done in every group',
   async run(argv, context) {
-    const { values, positionals } = parseCommandLine(trim, argv, { 'dry-run': { type: 'boolean', default: false } });
-    if (positionals.length > 0) throw new UsageError(`Usage: gvi ${trim.usage}`);
+    const options = { 'dry-run': { type: 'boolean', default: false } } as const;
+    const { values } = parseCommandLine(trim, argv, options, { isBare: true });
     const isDryRun = values['dry-run'];
     if (!isDryRun && !values.yes) {
       const { dropped, before } = await run(context, { isDryRun: true, isJson: values.json });

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { makeAlertState } from '../lib/alert-state.js';
 import { parseWorkerArgs, UsageError } from '../lib/command-line.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
-import { endOnCrash } from '../lib/crash.js';
+import { endOnCrash, endOnSignal } from '../lib/crash.js';
 import { countDryRuns, dryRunsCommand } from '../lib/dry-runs.js';
 import { type Keys, makeKeys } from '../lib/keys.js';
 import { makeLeadLedger } from '../lib/lead-ledger.js';
@@ -35,6 +35,7 @@ const RETENTION_END_MS = 700;
 const START_END_MS = 1_000;
 
 async function main(): Promise<void> {
+  const release = endOnSignal();
   const { groups, concurrency } = parseWorkerArgs(process.argv.slice(2));
   const config = loadConfig();
   const log = makeLogger({
@@ -58,6 +59,7 @@ async function main(): Promise<void> {
   );
   // Not later: a worker takes entries while it starts.
   stopOnSignals(starting, log);
+  release();
   const { worker } = await starting;
   watch.addMetrics(worker.metrics.registry);
   limits.addMetrics(worker.metrics.registry);

@@ -2,7 +2,7 @@
 import { tellAbandonedGroups } from '../lib/abandoned-groups.js';
 import { makeAppend } from '../lib/append.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
-import { endOnCrash } from '../lib/crash.js';
+import { endOnCrash, endOnSignal } from '../lib/crash.js';
 import { makeDebugQueries } from '../lib/debug.js';
 import { makeKeys } from '../lib/keys.js';
 import { describeError, makeLogger } from '../lib/logger.js';
@@ -12,6 +12,7 @@ import { addPipelineMetrics } from '../lib/pipeline-metrics.js';
 import { readProjectionLags } from '../lib/projection-lag.js';
 import { connectRedis } from '../lib/redis.js';
 import { watchRedis } from '../lib/redis-watch.js';
+import { within } from '../lib/runtime/within.js';
 import { makeSeldom } from '../lib/seldom.js';
 import { projections } from '../projections/index.js';
 import { makeApp } from './app.js';
@@ -23,10 +24,12 @@ import { addSpoolMetrics } from './spool/metrics.js';
 import { openSpool } from './spool/spool.js';
 
 const STOP_GRACE_MS = 5_000;
+const SPOOL_END_MS = 2_000;
 /** Without Redis webhooks are answered 503, or spooled; so there is something to do without it. */
 const REDIS_WAIT_MS = 2_000;
 
 async function main(): Promise<void> {
+  const release = endOnSignal();
   const config = loadConfig();
   const log = makeLogger({
     level: config.logLevel,
@@ -83,7 +86,8 @@ async function main(): Promise<void> {
   const stop = async (signal: string) => {
     log.info({ signal }, 'ingest stops');
     await serving.stop(STOP_GRACE_MS);
-    await spool?.stop();
+    // A disk that hangs is not waited for: what is on it is drained at the next start.
+    if (spool) await within(SPOOL_END_MS, spool.stop());
     watch.stop();
     redis.disconnect();
     queries.disconnect();
@@ -91,6 +95,7 @@ async function main(): Promise<void> {
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+  release();
 }
 
 /** In production an open door has to be asked for by name. */

@@ -151,8 +151,9 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env) {
 
 /** Parses an environment. Throws `ConfigError` naming every variable that is wrong, and no value. */
 export function parseConfig(env: NodeJS.ProcessEnv) {
+  // A secret that comes from a file often ends in a line break, which no header can carry.
   const given = Object.fromEntries(
-    Object.entries(env).filter(([, value]) => value !== undefined && value.trim() !== ''),
+    Object.entries(env).flatMap(([name, value = '']) => (value.trim() === '' ? [] : [[name, value.trim()]])),
   );
   const parsed = schema.safeParse(given);
   if (!parsed.success) {

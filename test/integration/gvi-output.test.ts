@@ -59,6 +59,14 @@ test('--help tells the options of a command, without a Redis', async () => {
   }
 });
 
+test('what a command does not take is wrong usage', async () => {
+  for (const name of ['status', 'failed', 'doctor', 'trim', 'rebuild']) {
+    const { code, stderr } = await runGvi([name, 'surplus'], settings());
+    assert.is(code, 2, name);
+    assert.match(stderr, `Usage: gvi ${name}`);
+  }
+});
+
 test('wrong usage that holds control characters does not reach the terminal as such', async () => {
   const { code, stderr } = await runGvi([`no${ESCAPE}command`], settings());
   assert.is(code, 2);

@@ -149,6 +149,14 @@ test('told to end while it starts it hands back what it took meanwhile, and nobo
   );
 });
 
+test('told to end while it waits for Redis it ends at once, as its own doing', async () => {
+  const worker = run({ REDIS_URL: 'redis://127.0.0.1:1' });
+  await waitFor('it to look for Redis', () => worker.output().includes('redis is not reachable'), LONG_MS);
+  worker.terminate();
+  const { code } = await worker.exit;
+  assert.is(code, 0);
+});
+
 test('a second signal ends it at once, and what it held is handed back all the same', async () => {
   const worker = run({ VISIBILITY_TIMEOUT_MS: '60000', SHUTDOWN_GRACE_MS: '600000' });
   await worker.untilReady();

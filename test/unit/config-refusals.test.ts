@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { ConfigError, parseConfig } from '../../src/lib/config.js';
 import { parseNodeList } from '../../src/lib/redis-url.js';
 
-const test = suite('settings that cannot be used');
+const test = suite('settings, and those that cannot be used');
 
 const GOOD = { REDIS_URL: 'redis://127.0.0.1:6379' };
 
@@ -48,6 +48,10 @@ const BAD: [variable: string, value: string][] = [
   ['VISIBILITY_TIMEOUT_MS', '5'],
   ['DASHBOARD_TOKEN', 'ops:,second-secret'],
 ];
+
+test('a secret that a file gave a line break is used without it', () => {
+  assert.is(parseConfig({ ...GOOD, READAI_SHARED_SECRET: ' the secret\n' }).readai.sharedSecret, 'the secret');
+});
 
 for (const [variable, value] of BAD) {
   test(`${variable}=${value} is refused by its name, and the value is not told`, () => {
