@@ -25,6 +25,8 @@ import { openSpool } from './spool/spool.js';
 
 const STOP_GRACE_MS = 5_000;
 const SPOOL_END_MS = 2_000;
+/** Longer than its connection waits for an answer. */
+const DRAIN_TIMEOUT_MS = 25_000;
 /** Without Redis webhooks are answered 503, or spooled; so there is something to do without it. */
 const REDIS_WAIT_MS = 2_000;
 
@@ -62,7 +64,9 @@ async function main(): Promise<void> {
     projections: await readProjectionLags({ redis: queries, keys, projections }),
   }));
   const append = makeAppend({ ...config, redis });
-  const spool = config.spool && (await openSpool({ ...config.spool, append, log }));
+  const drainRedis = config.spool && connectRedis({ url: config.redisUrl, role: 'drain' });
+  const drainAppend = drainRedis && makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
+  const spool = config.spool && (await openSpool({ ...config.spool, append, drainAppend, log }));
   if (spool) addSpoolMetrics(metrics.registry, spool);
   const app = makeApp({
     sources,
@@ -91,6 +95,7 @@ async function main(): Promise<void> {
     watch.stop();
     redis.disconnect();
     queries.disconnect();
+    drainRedis?.disconnect();
     process.exit(0);
   };
   process.once('SIGTERM', stop);

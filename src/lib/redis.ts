@@ -16,12 +16,13 @@ export type RedisClient = Redis;
 
 /**
  * - `ingest`: answers at once or fails at once; a webhook's sender tries again.
+ * - `drain`: what was taken in already; nobody waits for it, and a slow link may take its time over a large body.
  * - `worker`: waits for Redis' return; what it sends is safe to send twice.
  * - `blocking`: for blocking reads alone, as they would hold up everything behind them; waits as well.
  * - `queries`: what operators look at while the process takes webhooks; fails soon, no queue while Redis is away.
  * - `tool`: a person waits; fails after a few seconds.
  */
-export type ConnectionRole = 'ingest' | 'worker' | 'blocking' | 'queries' | 'tool';
+export type ConnectionRole = 'ingest' | 'drain' | 'worker' | 'blocking' | 'queries' | 'tool';
 
 export type ConnectOptions = {
   url: string;
@@ -35,6 +36,8 @@ const RECONNECT_MS_MAX = 1_000;
 /** Silence after which a link is taken for dead. With a new connection and its wait this stays under 5 s. */
 const SILENCE_MS = 3_000;
 const BLOCK_MS_MAX = 500;
+/** Enough for the largest body over a few Mbit/s. */
+const DRAIN_MS = 20_000;
 /** A connection must hold so long before Redis counts as back: one that comes and goes is no news each time. */
 const STABLE_MS = 500;
 /** A tool gives up on nodes and sentinels after so many rounds. */
@@ -85,6 +88,14 @@ function optionsOf(role: ConnectionRole, blockMsMax: number): Options {
         maxRetriesPerRequest: 0,
         commandTimeout: 900,
         socketTimeout: 1_500,
+      };
+    case 'drain':
+      return {
+        ...common,
+        enableOfflineQueue: false,
+        maxRetriesPerRequest: 0,
+        commandTimeout: DRAIN_MS,
+        socketTimeout: DRAIN_MS,
       };
     case 'queries':
       return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 3_000 };

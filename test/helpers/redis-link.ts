@@ -7,6 +7,8 @@ export type TestLink = {
   swallow: () => void;
   /** New connections work again; those that swallowed something stay dead. */
   heal: () => void;
+  /** From now on what the server says comes so much later. */
+  delay: (ms: number) => void;
   connections: () => number;
   stop: () => Promise<void>;
 };
@@ -14,6 +16,7 @@ export type TestLink = {
 export async function startLink(targetPort: number): Promise<TestLink> {
   const wires = new Set<{ isDead: boolean; ends: readonly [Socket, Socket] }>();
   let isSwallowing = false;
+  let delayMs = 0;
   const server = createServer((client) => {
     const ends = [client, connect(targetPort, '127.0.0.1')] as const;
     const wire = { isDead: isSwallowing, ends };
@@ -24,7 +27,9 @@ export async function startLink(targetPort: number): Promise<TestLink> {
     };
     for (const [from, to] of [ends, [ends[1], ends[0]] as const]) {
       from.on('data', (chunk) => {
-        if (!wire.isDead) to.write(chunk);
+        if (wire.isDead) return;
+        if (delayMs === 0 || from === client) to.write(chunk);
+        else setTimeout(() => to.write(chunk), delayMs);
       });
       from.on('error', () => {});
       // Whoever holds the near end may always let go; of the far end's going a dead wire tells nothing.
@@ -42,6 +47,9 @@ export async function startLink(targetPort: number): Promise<TestLink> {
     },
     heal() {
       isSwallowing = false;
+    },
+    delay(ms) {
+      delayMs = ms;
     },
     connections: () => wires.size,
     async stop() {

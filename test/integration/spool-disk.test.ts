@@ -1,6 +1,7 @@
 /** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
 import {
   chmodSync,
+  lutimesSync,
   mkdirSync,
   readFileSync,
   readlinkSync,
@@ -17,9 +18,12 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../../src/lib/config.js';
 import { booked, unusable } from '../helpers/append-bench.js';
+import { postCalendly } from '../helpers/ingest-bench.js';
 import { startIngest } from '../helpers/ingest-process.js';
+import { startLink } from '../helpers/redis-link.js';
 import { type SpoolBench, startSpoolBench } from '../helpers/spool-bench.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { booking } from '../helpers/webhooks.js';
 
 const test = suite('the files of the spool');
 
@@ -289,6 +293,50 @@ test('ingest starts on a full disk, and drains what lies there', async () => {
     await ingest.stop();
   }
   assert.equal(await bench.keysOf('calendly'), numbers(3).map(keyOf));
+});
+
+test('of a spooled duplicate with other content the log says so', async () => {
+  const spool = await bench.open();
+  for (const content of ['first', 'second']) await spool.takeIn(booked(content, keyOf(1)));
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  const told = bench.logLines().filter(({ msg }) => msg === 'spooled webhook');
+  assert.equal(
+    told.map(({ status, changed }) => [status, changed]),
+    [
+      ['accepted', undefined],
+      ['duplicate', true],
+    ],
+  );
+});
+
+test('a lock that was left and cannot be taken away is named, and not tried for ever', async () => {
+  // Long enough for a name beside it to be too long.
+  let dir = bench.dir;
+  while (dir.length < 4_060) dir = join(dir, 'd'.repeat(Math.min(200, 4_059 - dir.length)));
+  mkdirSync(dir, { recursive: true });
+  symlinkSync('1.1@gone', join(dir, 'lock'));
+  lutimesSync(join(dir, 'lock'), 1, 1);
+  const error = await bench.open({ dir }).catch((error: Error) => error);
+  assert.instance(error, ConfigError);
+  assert.match((error as Error).message, 'SPOOL_DIR: should be a directory to write to (ENAMETOOLONG)');
+});
+
+test('what takes Redis longer than a request may wait is drained all the same', async () => {
+  await bench.empty();
+  const link = await startLink(Number(new URL(bench.server.url).port));
+  const settings = { REDIS_URL: `redis://127.0.0.1:${link.port}`, SPOOL_DIR: bench.dir };
+  const ingest = await startIngest(settings);
+  try {
+    link.delay(1_000);
+    const { status, body } = await postCalendly(ingest.base, JSON.stringify(booking()));
+    assert.equal([status, body.status], [202, 'spooled']);
+    await waitFor('the drain', () => bench.segments().length === 0);
+  } finally {
+    await ingest.stop();
+    await link.stop();
+  }
+  assert.is((await bench.keysOf('calendly')).length, 1);
 });
 
 test('a directory that cannot be made is named', async () => {

@@ -19,13 +19,17 @@ export async function prepareDirectory(dir: string, openFile: OpenFile, log: Log
       await syncAbove(path, resolve(firstMade), openFile);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      throw new ConfigError(`The settings cannot be used:\n  SPOOL_DIR: should be a directory to write to (${code})`);
+      throw unwritableError(code);
     }
     // A mounted volume may belong to somebody else, and its group be what lets us write.
     await chmod(path, 0o700).catch((error: NodeJS.ErrnoException) => {
       log.warn({ code: error.code }, 'the mode of SPOOL_DIR could not be set to 0700');
     });
   }
+}
+
+export function unwritableError(code: string | undefined): ConfigError {
+  return new ConfigError(`The settings cannot be used:\n  SPOOL_DIR: should be a directory to write to (${code})`);
 }
 
 /** Brings the names of the directories from `first` down to `last` to disk. */

@@ -58,8 +58,9 @@ export function startDrain({ store, append, onStall, log }: DrainDeps): Drain {
   async function deliver(record: SpoolRecord): Promise<void> {
     const spoolId = spoolIdOf(record.seq);
     try {
-      const { status, eventId, idempotencyKey } = await append(record.webhook, record.delivery);
-      log.info({ spoolId, status, eventId, key: idempotencyKey, source: record.webhook.source }, 'spooled webhook');
+      const { status, eventId, idempotencyKey, ...more } = await append(record.webhook, record.delivery);
+      const answered = { spoolId, status, eventId, key: idempotencyKey, source: record.webhook.source };
+      log.info({ ...answered, ...more }, 'spooled webhook');
     } catch (error) {
       if (isAway(error)) throw error;
       refusals += 1;

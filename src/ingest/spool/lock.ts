@@ -10,6 +10,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
+import { unwritableError } from './directory.js';
 
 export type Lock = {
   /** Throws where the directory is another's by now, as after a freeze that outlived the heartbeat. It stays so. */
@@ -75,7 +76,8 @@ async function claim(path: string, own: string): Promise<void> {
     try {
       return await symlink(own, path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'EEXIST') throw unwritableError(code);
     }
     const found = await readTarget(path);
     if (found === undefined) continue;
@@ -131,8 +133,10 @@ async function removeStale(path: string, staleTarget: string): Promise<void> {
   const aside = `${path}.${randomUUID()}`;
   try {
     await rename(path, aside);
-  } catch {
-    return;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return;
+    throw unwritableError(code);
   }
   const target = await readTarget(aside);
   if (target && target !== staleTarget) await symlink(target, path).catch(() => {});

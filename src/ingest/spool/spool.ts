@@ -34,6 +34,8 @@ export type SpoolOptions = {
   /** Of the whole directory. */
   bytesMax: number;
   append: Append;
+  /** For what is drained, where it may take longer than a request may [as `append`]. */
+  drainAppend?: Append | undefined;
   log: Logger;
   /** How long a webhook waits for the disk. */
   deadlineMs?: number;
@@ -49,7 +51,7 @@ const HOLD_RECORDS_MAX = 50;
 
 /** Owns the directory and drains it from now on. Throws `ConfigError` where it cannot, or another process owns it. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
-  const { dir, bytesMax, append, log, deadlineMs = DEADLINE_MS, openFile = open } = options;
+  const { dir, bytesMax, append, drainAppend = append, log, deadlineMs = DEADLINE_MS, openFile = open } = options;
   await prepareDirectory(dir, openFile, log);
   const lock = await takeLock(dir, log);
   const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX, Math.ceil(bytesMax / 8));
@@ -65,7 +67,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const letAllGo = () => {
     for (const letGo of held) letGo();
   };
-  const drain = startDrain({ store, append, onStall: letAllGo, log });
+  const drain = startDrain({ store, append: drainAppend, onStall: letAllGo, log });
   const isDraining = () => !store.isEmpty() && drain.isFlowing();
   const isNearlyEmpty = () => isDraining() && store.figures().records <= HOLD_RECORDS_MAX;
 
