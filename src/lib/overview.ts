@@ -4,6 +4,7 @@ import type { Provider } from './errors.js';
 import { type StreamName, streamIdTime } from './event-id.js';
 import { GROUPS, type GroupName, STREAMS, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
+import { makeSkim } from './maintenance.js';
 import { countOpenFailures } from './open-failures.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
@@ -99,7 +100,7 @@ async function readGroupOfStream(redis: RedisClient, keys: Keys, group: GroupNam
     redis.xpending(keys.stream(stream), group).catch(() => [0, null]) as Promise<[number, string | null]>,
     redis.xrange(keys.stream(stream), `(${delivered}`, '+', 'COUNT', 1),
   ]);
-  const backlog = next.length === 0 ? 0 : await readLag(redis, keys.stream(stream), delivered, info?.lag);
+  const backlog = next.length === 0 ? 0 : await readLag({ redis, keys }, stream, delivered, info?.lag);
   const ids = [summary[1], next[0]?.[0]].filter((id): id is string => typeof id === 'string');
   return {
     backlog,
@@ -108,16 +109,21 @@ async function readGroupOfStream(redis: RedisClient, keys: Keys, group: GroupNam
   };
 }
 
-/** Redis does not know the lag after a deletion in the middle; then what is there is counted. */
+/** Redis does not know the lag after a deletion in the middle; then what is there is counted, without its payloads. */
 async function readLag(
-  redis: RedisClient,
-  stream: string,
+  store: { redis: RedisClient; keys: Keys },
+  stream: StreamName,
   delivered: string,
   lag: string | undefined,
 ): Promise<number> {
   const known = Number(lag);
   if (lag !== undefined && Number.isInteger(known)) return known;
-  return (await redis.xrange(stream, `(${delivered}`, '+', 'COUNT', COUNT_MAX)).length;
+  let count = 0;
+  for await (const entries of makeSkim(store)(stream, { from: `(${delivered}`, count: COUNT_MAX })) {
+    count += entries.length;
+    if (count >= COUNT_MAX) break;
+  }
+  return Math.min(count, COUNT_MAX);
 }
 
 async function readPauses(redis: RedisClient, keys: Keys): Promise<PauseState[]> {

@@ -1,6 +1,6 @@
 /**
- * Entries that somebody deleted before their group came to them: Redis passes them over, so they are looked for. What a group
- * holds, or has put off, it finds out itself. It is only looked where more was deleted than trimming has dropped.
+ * Entries that somebody deleted before their group was done with them: Redis passes them over, so they are looked for. What a
+ * group holds, or has put off, it may find out itself. It is only looked where more was deleted than trimming has dropped.
  */
 import type { Logger } from 'pino';
 import { type GroupName, readersByStream, STREAMS } from './events.js';
@@ -25,14 +25,16 @@ export async function reportVanished(options: {
   if (deleted === seen) return [];
   const plan = [keys.prefix, JSON.stringify(readersByStream()), JSON.stringify(STREAMS)];
   const reported: VanishedEntry[] = [];
+  let held = 0;
   for await (const found of scanKeys(redis, keys.progress(''))) {
-    const entries = (await find(found, plan)) as [string, GroupName][];
+    const [entries, stillHeld] = (await find(found, plan)) as [[string, GroupName][], number];
+    held += stillHeld;
     for (const [eventId, group] of entries) {
       log.error({ group, event: eventId }, 'an entry was deleted before its group came to it');
       reported.push({ eventId, group });
     }
   }
-  // What is deleted meanwhile is looked for the next time.
-  await redis.set(keys.deletionsSeen(), deleted);
+  // What is deleted meanwhile, and what a group holds as yet, is looked for the next time.
+  if (held === 0) await redis.set(keys.deletionsSeen(), deleted);
   return reported;
 }

@@ -66,6 +66,19 @@ test('one that no group has read is reported once, and a delivery after that is 
   await history.ended(again.eventId!);
 });
 
+test('one that a worker holds is told when that has lost it without a word', async () => {
+  const { eventId } = await append('a');
+  const stream = keys().stream('events:calendly');
+  await redis.xgroup('CREATE', stream, 'enrich', '0');
+  await redis.xreadgroup('GROUP', 'enrich', 'w1', 'COUNT', 1, 'STREAMS', stream, '>');
+  await redis.xdel(stream, idOf(eventId!));
+  assert.equal(await report(), []);
+  // As each heartbeat does: Redis then takes what is deleted out of the pending list.
+  await redis.xclaim(stream, 'enrich', 'w1', 0, idOf(eventId!), 'JUSTID');
+  assert.equal(await report(), [{ eventId, group: 'enrich' }]);
+  assert.equal(await report(), []);
+});
+
 test('of one that a later stage had still to read it is told as well; what was done is not missed', async () => {
   const history = await start();
   const done = await history.book('done');

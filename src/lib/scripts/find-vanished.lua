@@ -4,9 +4,10 @@
 --
 -- KEYS: progress of some chains
 -- ARGV: key prefix, JSON of the groups that read each stream, JSON of the streams in the order of the pipeline
--- Returns {event id, group} of each that was reported
+-- Returns {{event id, group} of each that was reported, how many are held still}: who holds one may find out without a word,
+-- as Redis takes a deleted entry out of what is pending when its claim is renewed
 local prefix, readers = ARGV[1], cjson.decode(ARGV[2])
-local reported = {}
+local reported, held = {}, 0
 
 local function is_held(group, stream, id, event_id)
   local delivered = redis.call('EXISTS', prefix .. stream) == 1 and delivered_by_group(prefix .. stream)[group]
@@ -38,10 +39,12 @@ for _, key in ipairs(KEYS) do
     local event_id = string.sub(stream, #'events:' + 1) .. '-' .. id
     local is_told = redis.call('EXISTS', prefix .. 'progress:lost:' .. event_id) == 1
     local group = readers[stream][1]
-    if not is_told and not is_held(group, stream, id, event_id) then
+    if not is_told and is_held(group, stream, id, event_id) then
+      held = held + 1
+    elseif not is_told then
       report_lost(prefix, event_id, group)
       reported[#reported + 1] = { event_id, group }
     end
   end
 end
-return reported
+return { reported, held }
