@@ -69,13 +69,15 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
     const key = asked?.fields.key ?? `lost:${eventId}`;
     const progress = await redis.hgetall(keys.progress(key));
     const ids = Object.keys(progress).filter((field) => parseEventId(field) !== undefined);
-    const entries = await readEntries([
+    const own = await readEntries([
       ...new Set([...ids, ...(progress.id ? [progress.id] : []), ...(asked ? [eventId] : [])]),
     ]);
-    if (entries.length === 0) return undefined;
-    const first = rootOf(asked ?? entries[0]!, entries);
-    const found = await findStatus(entries, progress);
-    const failure = latestFailure(entries, progress);
+    if (own.length === 0) return undefined;
+    const loss = progress.state === undefined ? await findLoss(ids, own) : undefined;
+    const entries = loss === undefined ? own : [...own, loss.entry];
+    const first = rootOf(asked ?? own[0]!, own);
+    const found = loss === undefined ? await findStatus(entries, progress) : { status: 'lost' as const };
+    const failure = latestFailure(entries, loss?.progress ?? progress);
     return {
       eventId: asked === undefined ? eventId : first.eventId,
       key,
@@ -113,6 +115,20 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
         found[index]?.[0] === undefined ? [] : [{ ...ref, fields: toRecord(found[index][0][1]) }],
       )
       .sort((a, b) => compareStreamIds(a.id, b.id));
+  }
+
+  /** What was told of the chain's last step where somebody deleted that: nobody does it any more. */
+  async function findLoss(
+    ids: readonly string[],
+    present: readonly RawEntry[],
+  ): Promise<{ entry: RawEntry; progress: Record<string, string> } | undefined> {
+    const last = ids.toSorted((a, b) => compareStreamIds(parseEventId(a)!.id, parseEventId(b)!.id)).at(-1);
+    if (last === undefined || present.some(({ eventId }) => eventId === last)) return undefined;
+    const progress = await redis.hgetall(keys.progress(`lost:${last}`));
+    if (progress.state !== 'lost') return undefined;
+    const failures = Object.keys(progress).filter((field) => field.startsWith('failed-'));
+    const entry = (await readEntries(failures)).at(-1);
+    return entry && { entry, progress };
   }
 
   async function findStatus(

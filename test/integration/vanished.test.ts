@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeAppend } from '../../src/lib/append.js';
+import { makeChains } from '../../src/lib/chain.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
 import type { RedisClient } from '../../src/lib/redis.js';
@@ -98,6 +99,28 @@ test('of one that a later stage had still to read it is told as well; what was d
   assert.equal(await report(), []);
   await redis.xdel(streams[1], enriched!);
   assert.equal(await report(), [{ eventId: `enriched-${enriched}`, group: 'crm-sync' }]);
+});
+
+test('a chain whose later step was deleted is lost, until the stage before it has done it again', async () => {
+  const { eventId } = await append('a');
+  const chains = makeChains({ redis, keys: keys() });
+  const [webhooks, follow] = [keys().stream('events:calendly'), keys().stream('events:enriched')];
+  await redis.xgroup('CREATE', webhooks, 'enrich', '$');
+  const enrich = async () => {
+    const id = await redis.xadd(follow, '*', 'type', 'lead.enriched', 'key', 'k', 'cause', eventId!);
+    await redis.hset(keys().progress('calendly:invitee.created:a'), `enriched-${id}`, '');
+    return id!;
+  };
+  await redis.xdel(follow, await enrich());
+  assert.is((await report()).length, 1);
+  const chain = await chains.findChain(eventId!);
+  assert.equal([chain?.status, chain?.failure?.error.code, chain?.failure?.isOpen], ['lost', 'entry_lost', true]);
+  assert.equal(
+    chain?.trail.map(({ type }) => type),
+    ['calendly.invitee.created', 'event.failed'],
+  );
+  await enrich();
+  assert.is((await chains.findChain(eventId!))?.status, 'queued');
 });
 
 test('what trimming drops is no reason to look', async () => {

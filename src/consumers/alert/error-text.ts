@@ -110,6 +110,10 @@ const KNOWN: Record<string, Explanation> = {
   model_refused_request: { why: 'Gemini refused the request.', next: BY_HAND_NEXT },
   malformed_entry: { why: 'Its data does not have the shape we expect.', next: BY_HAND_NEXT },
   malformed_follow_on: { why: 'A fault in this service.', next: BY_HAND_NEXT },
+  entry_lost: {
+    why: 'Somebody deleted it from Redis before it was done.',
+    next: 'Have the provider send the webhook again; if the lead is in the system already, an engineer replays the stage before.',
+  },
   worker_crashed: { why: 'The work on it crashed, several times.', next: BY_HAND_NEXT },
   unexpected: { why: 'A fault in this service that nobody has seen before.', next: BY_HAND_NEXT },
 };
