@@ -381,6 +381,33 @@ test('damage amid records is set aside and told; the others are drained', async 
   assert.ok(bench.logLines().some(({ level, msg }) => level === 50 && /damaged part/.test(String(msg))));
 });
 
+for (const [what, count] of [
+  ['the last of several', 3],
+  ['the only one', 1],
+] as const) {
+  test(`a damaged record is set aside and told, not cut off, when it is ${what}`, async () => {
+    const spool = await bench.open();
+    for (const number of numbers(count)) await spool.takeIn(webhook(number));
+    await spool.stop();
+    const path = join(bench.dir, bench.segments()[0]!);
+    const bytes = readFileSync(path);
+    bytes[bytes.lastIndexOf(keyOf(count))]! ^= 1;
+    writeFileSync(path, bytes);
+    await drainAgain();
+    assert.equal(await bench.keysOf('calendly'), numbers(count - 1).map(keyOf));
+    const kept = readFileSync(join(bench.dir, 'unreadable', bench.unreadable()[0]!));
+    assert.ok(bytes.includes(kept));
+  });
+}
+
+test('a file that a power cut left longer than what was written is drained as far as that goes', async () => {
+  const path = await spoolThree();
+  truncateSync(path, statSync(path).size + 4_096);
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [1, 2, 3].map(keyOf));
+  assert.equal(bench.unreadable(), []);
+});
+
 test('an empty or half-made file is no obstacle, and one of another version is not touched', async () => {
   await spoolThree();
   const inDir = (name: string) => join(bench.dir, name);

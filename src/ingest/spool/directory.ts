@@ -43,7 +43,7 @@ export function segmentPath(dir: string, firstSeq: number): string {
   return join(dir, `${nameOf(firstSeq)}.spool`);
 }
 
-/** The segments with records in them, oldest first; the others are removed. */
+/** The segments with something in them, oldest first; the others are removed. */
 export async function openSegments(
   dir: string,
   openFile: OpenFile,
@@ -55,7 +55,7 @@ export async function openSegments(
     const { segment, survey, cutBytes } = await openSegment(join(dir, name), openFile);
     lastSeq = Math.max(lastSeq, survey.lastSeq);
     if (cutBytes > 0) log.warn({ file: name, cutBytes }, 'the torn end of a spool file was cut off');
-    if (segment.records > 0) segments.push(segment);
+    if (segment.position < segment.end) segments.push(segment);
     else await removeSegment(segment, openFile);
   }
   return { segments, lastSeq };

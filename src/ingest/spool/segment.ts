@@ -57,7 +57,10 @@ export async function createSegment(path: string, openFile: OpenFile): Promise<S
 
 export type Opened = { segment: Segment; survey: Survey; cutBytes: number };
 
-/** Opens a segment that an earlier process wrote, and cuts off what stands behind its last sound record. */
+/**
+ * Opens a segment that an earlier process wrote, and cuts off a record that was not written to its end: nobody was told that it
+ * is there. One that is whole and damaged stays, for the drain to set it aside: it may have been answered.
+ */
 export async function openSegment(path: string, openFile: OpenFile): Promise<Opened> {
   const file = await openFile(path, 'r+');
   try {
@@ -72,18 +75,24 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
     const position = Math.min(header.position, size);
     const survey = surveyRecords(bytes, position);
     // A file that ends within its header never held a record.
-    const cutBytes = size < SEGMENT_HEADER_BYTES ? size : size - survey.end;
+    const isTorn = size < SEGMENT_HEADER_BYTES || isTornOff(bytes.subarray(survey.end));
+    const cutBytes = !isTorn ? 0 : size < SEGMENT_HEADER_BYTES ? size : size - survey.end;
     if (cutBytes > 0) {
       await file.truncate(survey.end);
       await file.datasync();
     }
-    const { end, records } = survey;
-    const segment = { path, file, position, end, records, isKept: false, chunk: NOTHING_READ };
+    const end = isTorn ? survey.end : size;
+    const segment = { path, file, position, end, records: survey.records, isKept: false, chunk: NOTHING_READ };
     return { segment, survey, cutBytes };
   } catch (error) {
     await file.close().catch(() => {});
     throw error;
   }
+}
+
+/** A power cut may also leave a file longer than what was written. */
+function isTornOff(tail: Buffer): boolean {
+  return readRecord(tail, 0).kind === 'incomplete' || tail.every((byte) => byte === 0);
 }
 
 export function hasHeldRecords({ end }: Segment): boolean {
