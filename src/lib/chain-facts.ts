@@ -7,6 +7,8 @@ export type EntryFacts = {
   type: string;
   at: string;
   cause?: string;
+  /** `webhook.rejected` of reason `changed`, told of the event whose content it is not. */
+  isOtherContent?: true;
   /** Content hash and request id of a webhook. */
   hash?: string;
   request?: string;
@@ -57,6 +59,10 @@ export function deriveChain({ entries, revisions }: Gathered): ChainFacts {
   let seen: ChainFacts['seen'];
   let failing: string | undefined;
   for (const [eventId, entry] of inOrder(entries)) {
+    if (entry.isOtherContent) {
+      progress[`changed-${eventId}`] = '';
+      continue;
+    }
     progress[eventId] = '';
     if (isWebhook(entry.type)) {
       progress.id = eventId;

@@ -75,6 +75,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
     if (own.length === 0) return undefined;
     const loss = progress.state === undefined ? await findLoss(ids, own) : undefined;
     const entries = loss === undefined ? own : [...own, loss.entry];
+    const changed = Object.keys(progress).flatMap((field) => /^changed-(.+)$/.exec(field)?.[1] ?? []);
     const first = rootOf(asked ?? own[0]!, own);
     const found = loss === undefined ? await findStatus(entries, progress) : { status: 'lost' as const };
     const failure = latestFailure(entries, loss?.progress ?? progress);
@@ -85,7 +86,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       at: first.fields.at ?? '',
       ...found,
       event: describeEvent(first),
-      trail: entries.map(toStep),
+      trail: [...entries, ...(await readEntries(changed))].sort(byId).map(toStep),
       ...(failure === undefined ? {} : { failure }),
     };
   }
@@ -114,7 +115,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       .flatMap((ref, index) =>
         found[index]?.[0] === undefined ? [] : [{ ...ref, fields: toRecord(found[index][0][1]) }],
       )
-      .sort((a, b) => compareStreamIds(a.id, b.id));
+      .sort(byId);
   }
 
   /** What was told of the chain's last step where somebody deleted that: nobody does it any more. */
@@ -174,6 +175,10 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       },
     };
   }
+}
+
+function byId(a: RawEntry, b: RawEntry): number {
+  return compareStreamIds(a.id, b.id);
 }
 
 /** What was put there by hand may name itself as its cause, or go round in a circle: then where that closes. */

@@ -145,6 +145,12 @@ function factsOf(stream: StreamName, { id, fields }: SkimmedEntry): [key: string
     ...{ type, at: timeOf(id, fields), cause, hash, request, replay },
     ...(type === 'event.failed' && fields.key === `lost:${cause}` ? { isLost: true } : {}),
   } as EntryFacts;
+  if (type === 'webhook.rejected' && fields.of !== undefined) {
+    return [
+      [key, [eventId, facts]],
+      [fields.of, [eventId, { ...facts, isOtherContent: true }]],
+    ];
+  }
   if (!isWebhook(type) || !key.startsWith('readai:')) return [[key, [eventId, facts]]];
   const { first, revision } = revisionOf(key);
   return [

@@ -167,7 +167,7 @@ events('other content under a known key is a duplicate that says so, and is kept
   assert.is(fields.type, 'webhook.rejected');
   assert.is(fields.key, `rejected:calendly:${sha}`);
   assert.is(fields.data, booked('other').data.toString());
-  assert.equal([fields.v, fields.source, fields.reason], ['1', 'calendly', 'changed']);
+  assert.equal([fields.v, fields.source, fields.reason, fields.of], ['1', 'calendly', 'changed', BOOKING_KEY]);
   assert.is((await bench.entriesOf('calendly')).length, 1);
 });
 

@@ -1,6 +1,7 @@
 /** Rebuilding: what follows from the streams comes out equal, keys and values, while the pipeline works. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { makeChains } from '../../src/lib/chain.js';
 import { countRebuildSteps, rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { trim as trimStreams } from '../../src/lib/trim.js';
@@ -58,6 +59,22 @@ test('with everything derived deleted, it comes back equal, keys and values, wit
   await assertUnchanged(history, before);
   const left = await history.redis.keys(`${history.keys.prefix}rebuild:*`);
   assert.equal(left, []);
+});
+
+test('other content of a known event stands in its trail, after a rebuild too, and goes with its entry', async () => {
+  const eventId = await history.book('a');
+  await history.ended(eventId);
+  await history.book('a', 'flaky');
+  await history.projected();
+  const trail = async () => (await makeChains(history).findChain(eventId))?.trail.map(({ type }) => type);
+  assert.equal((await trail())?.at(-1), 'webhook.rejected');
+  assert.is(await history.statusOf(eventId), 'processed');
+  const before = await snapshot(history);
+  await deleteDerived(history, ['progress:', 'idem:']);
+  await rebuildAll();
+  await assertUnchanged(history, before);
+  await trimDone(history);
+  assert.equal(await history.redis.keys(`${history.keys.prefix}progress:*`), []);
 });
 
 test('read in many passes it comes back equal as well, and its progress is told to the end', async () => {

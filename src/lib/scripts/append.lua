@@ -29,8 +29,8 @@ local function current_try(entry)
   return redis.call('HGET', entry.progress, 'id') or redis.call('GET', entry.seen)
 end
 
-local function reject(entry, source, reason)
-  local event_id = append(entry, 'source', source, 'reason', reason)
+local function reject(entry, source, reason, ...)
+  local event_id = append(entry, 'source', source, 'reason', reason, ...)
   redis.call('HSET', entry.progress, 'state', 'rejected')
   return event_id
 end
@@ -78,13 +78,15 @@ local function has_vanished(entry)
   return id and redis.call('EXISTS', entry.processed) == 0 and #redis.call('XRANGE', entry.stream, id, id) == 0
 end
 
--- Other content under a known key, kept once for each body.
+-- Other content under a known key, kept once for each body; each says of the other that there is one.
 local function keep_changed(entry)
   local first = redis.call('HGET', entry.progress, 'hash')
   if not first or first == hash or has_made_entry(entry, ARGV[9]) then return '' end
   local kept = { stream = KEYS[5], seen = KEYS[6], progress = KEYS[7], stream_name = 'rejected',
     type = 'webhook.rejected', key = ARGV[11], version = ARGV[12] }
-  if not current_try(kept) then reject(kept, ARGV[10], 'changed') end
+  if not current_try(kept) then
+    redis.call('HSET', entry.progress, 'changed-' .. reject(kept, ARGV[10], 'changed', 'of', entry.key), '')
+  end
   return 'changed'
 end
 

@@ -20,7 +20,7 @@ local seen, seen_until, readers = next_arg(), next_arg(), cjson.decode(next_arg(
 local live, flat = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #flat, 2 do live[flat[i]] = flat[i + 1] end
 local function is_unread(name)
-  local stream, id = split_event_id(name)
+  local stream, id = split_event_id(string.match(name, '^changed%-(.*)$') or name)
   if stream then return #redis.call('XRANGE', prefix .. stream, id, id) > 0 end
   return string.match(name, '^[qh]:') ~= nil
 end

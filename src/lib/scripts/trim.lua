@@ -92,6 +92,9 @@ if ARGV[6] == '1' then return { 'dropped', 1 } end
 local dropped = 0
 for event_id in pairs(ids) do
   local stream, id = split_event_id(event_id)
+  local kept = stream == 'events:rejected' and redis.call('XRANGE', prefix .. stream, id, id)[1]
+  local of = kept and field(kept[2], 'of')
+  if of then redis.call('HDEL', progress_of(of), 'changed-' .. event_id) end
   local count = redis.call('XDEL', prefix .. stream, id)
   if count > 0 then redis.call('HINCRBY', prefix .. 'trimmed', stream, count) end
   dropped = dropped + count
