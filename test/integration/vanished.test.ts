@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeAppend } from '../../src/lib/append.js';
 import { makeChains } from '../../src/lib/chain.js';
+import { defineConsumer } from '../../src/lib/consumer.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
 import type { RedisClient } from '../../src/lib/redis.js';
@@ -16,6 +17,7 @@ import { projections } from '../../src/projections/index.js';
 import { bookingEvent, type History, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { startTestWorker } from '../helpers/worker.js';
 
 const test = suite('entries deleted from under a group');
 const log = pino({ level: 'silent' });
@@ -99,6 +101,25 @@ test('of one that a later stage had still to read it is told as well; what was d
   assert.equal(await report(), []);
   await redis.xdel(streams[1], enriched!);
   assert.equal(await report(), [{ eventId: `enriched-${enriched}`, group: 'crm-sync' }]);
+});
+
+test('a failure that is deleted while its alert is put off is told of in the log', async () => {
+  const id = await redis.xadd(keys().stream('events:failed'), '*', 'type', 'event.failed', 'key', 'k');
+  await redis.zadd(keys().parked('alert'), 0, `failed-${id}`);
+  await redis.xdel(keys().stream('events:failed'), id!);
+  const lines: Record<string, unknown>[] = [];
+  const told = pino({ level: 'error' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const alert = defineConsumer({ name: 'alert', on: ['event.failed'], emits: ['alert.sent'], handle: async () => [] });
+  const worker = await startTestWorker({ redisUrl: server.url, keyPrefix, consumers: [alert], log: told });
+  try {
+    await waitFor('the log line', () => lines.length > 0);
+  } finally {
+    await worker.stop();
+  }
+  assert.equal(
+    lines.map(({ msg, id: entry }) => [msg, entry]),
+    [['an entry vanished from under the group', id]],
+  );
 });
 
 test('a chain whose later step was deleted is lost, until the stage before it has done it again', async () => {

@@ -19,7 +19,14 @@ export type Room = { free: number; alone: number };
 /** `entries` may be empty where there is more to be looked at (`again`), or where that must wait a moment (`hold`). */
 export type Taken = { entries: Entry[]; next: 'again' | 'hold' | 'end' };
 /** `waitsForRoom`: some wait for nothing but a slot of those that need their provider. */
-export type Due = { now: number; nextDueAt: number | undefined; entries: Entry[]; waitsForRoom: boolean };
+export type Due = {
+  now: number;
+  nextDueAt: number | undefined;
+  entries: Entry[];
+  waitsForRoom: boolean;
+  /** Event ids. */
+  vanished: string[];
+};
 /** How many more calls may need a provider now, and whether one may that probes it. */
 export type ProviderRoom = { usual: number; mayProbe: boolean };
 export type Found = { entries: Entry[]; vanished: string[]; left: number };
@@ -93,10 +100,10 @@ export function makeGroupStore(options: GroupStoreOptions) {
         const { usual, mayProbe } = roomFor(provider);
         return [provider, Math.min(usual, free), mayProbe ? 1 : 0];
       });
-      const [redisNow, nextDue, taken, waitsForRoom] = (await scripts.takeDue(
+      const [redisNow, nextDue, taken, waitsForRoom, vanished] = (await scripts.takeDue(
         [keys.parked(group), ...working, keys.cursors(group), ...providerKeys],
         [group, consumer, free, keys.prefix, reportsLoss, alone, dueTurn, ...rooms],
-      )) as [number, number, [string, string[], number, string, string, string][], number];
+      )) as [number, number, [string, string[], number, string, string, string][], number, string[]];
       const entries = taken.map(([eventId, flat, done, record, strikes, probes]) => {
         const ref = parseEventId(eventId)!;
         return {
@@ -105,7 +112,7 @@ export function makeGroupStore(options: GroupStoreOptions) {
         };
       });
       const nextDueAt = nextDue < 0 ? undefined : nextDue;
-      return { now: redisNow, nextDueAt, entries, waitsForRoom: waitsForRoom === 1 };
+      return { now: redisNow, nextDueAt, entries, waitsForRoom: waitsForRoom === 1, vanished };
     },
 
     /** Entries that nobody keeps alive, from `cursor` on; `0-0` as the next cursor means that the end was reached. */

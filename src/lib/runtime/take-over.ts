@@ -4,7 +4,7 @@
  * thousands: where they take all the room, new entries come first in the next turn.
  */
 import type { Logger } from 'pino';
-import type { StreamName } from '../event-id.js';
+import { parseEventId, type StreamName } from '../event-id.js';
 import type { Deliverer } from './deliverer.js';
 import type { Entry } from './entry.js';
 import type { GroupStore, Room } from './group-store.js';
@@ -113,6 +113,10 @@ export function makeTakeOver(options: {
     const due = await store.takeDue(room, deliverer.roomFor);
     waitsForRoom = due.waitsForRoom;
     onTime(due.now);
+    for (const eventId of due.vanished) {
+      const { stream, id } = parseEventId(eventId)!;
+      tellVanished(stream, [id]);
+    }
     if (due.nextDueAt !== undefined) parked(due.nextDueAt - due.now);
     return due.entries;
   }

@@ -9,10 +9,10 @@
 -- ARGV: group, consumer, limit, key prefix, whether a vanished entry is reported (1|0), room in the isolation slot, number of
 --       the turn, then for each provider its name, how many that wait for it there is room for, and whether a probe may begin
 -- Returns {now, next due or -1, entries of {event id, fields, done, attempts record, strikes, provider probed}, whether any
--- wait for room alone (1|0)}
+-- wait for room alone (1|0), event ids of those that have vanished}
 local group, consumer, limit, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
 local now = now_ms()
-local taken, passed_over = {}, {}
+local taken, passed_over, vanished = {}, {}, {}
 -- A longer wait was noted before the clock went back (`provider-health.ts`).
 local PROBE_WAIT_MS_MAX = 75000
 -- So many may have to be passed over.
@@ -23,6 +23,7 @@ local function claim(event_id, set, strikes, probing)
   local claimed = redis.call('XCLAIM', prefix .. stream, group, consumer, 0, id, 'FORCE', 'RETRYCOUNT', 1)[1]
   redis.call('ZREM', set, event_id)
   if not claimed or not claimed[2] then
+    vanished[#vanished + 1] = event_id
     redis.call('HDEL', KEYS[2], event_id)
     redis.call('HDEL', KEYS[3], event_id)
     redis.call('HDEL', prefix .. 'replay:' .. group, event_id)
@@ -60,7 +61,7 @@ local waiting_sets = {}
 for i = 6, #KEYS, 2 do waiting_sets[#waiting_sets + 1] = KEYS[i] end
 local is_waiting = redis.call('EXISTS', unpack(waiting_sets)) > 0
 local is_due = first[2] and tonumber(first[2]) <= now
-if not is_due and not is_waiting then return { now, first[2] and tonumber(first[2]) or -1, {}, 0 } end
+if not is_due and not is_waiting then return { now, first[2] and tonumber(first[2]) or -1, {}, 0, {} } end
 
 suspects = redis.call('HLEN', KEYS[3])
 local sources = { { set = KEYS[1], from = '-inf', to = now, room = math.huge } }
@@ -99,4 +100,4 @@ for i, source in ipairs(sources) do
     end
   end
 end
-return { now, next_due, taken, wait_for_room }
+return { now, next_due, taken, wait_for_room, vanished }
