@@ -26,12 +26,12 @@ import { openSpool } from './spool/spool.js';
 const STOP_GRACE_MS = 5_000;
 const SPOOL_END_MS = 2_000;
 /** Longer than its connection waits for an answer. */
-const DRAIN_TIMEOUT_MS = 25_000;
+const DRAIN_TIMEOUT_MS = 10_000;
 /** Without Redis webhooks are answered 503, or spooled; so there is something to do without it. */
 const REDIS_WAIT_MS = 2_000;
 
 async function main(): Promise<void> {
-  const release = endOnSignal();
+  const signalsAreOurs = endOnSignal();
   const config = loadConfig();
   const log = makeLogger({
     level: config.logLevel,
@@ -100,7 +100,7 @@ async function main(): Promise<void> {
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
-  release();
+  signalsAreOurs();
 }
 
 /** In production an open door has to be asked for by name. */

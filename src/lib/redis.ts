@@ -36,8 +36,8 @@ const RECONNECT_MS_MAX = 1_000;
 /** Silence after which a link is taken for dead. With a new connection and its wait this stays under 5 s. */
 const SILENCE_MS = 3_000;
 const BLOCK_MS_MAX = 500;
-/** Enough for the largest body over a few Mbit/s. */
-const DRAIN_MS = 20_000;
+/** Enough for ten megabytes at 10 Mbit/s; a link that has died is noticed as late. */
+const DRAIN_MS = 8_000;
 /** A connection must hold so long before Redis counts as back: one that comes and goes is no news each time. */
 const STABLE_MS = 500;
 /** A tool gives up on nodes and sentinels after so many rounds. */
