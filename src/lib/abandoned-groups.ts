@@ -6,9 +6,10 @@ import type { Logger } from 'pino';
 import { type StreamName, streamIdTime } from './event-id.js';
 import { type GroupName, readersByStream, STREAMS } from './events.js';
 import type { Keys } from './keys.js';
-import { makeSkim, readRedisTime } from './maintenance.js';
+import { readRedisTime } from './maintenance.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
+import { parseLag, readUnread } from './unread.js';
 
 export type AbandonedGroup = {
   stream: StreamName;
@@ -17,7 +18,7 @@ export type AbandonedGroup = {
   isKnown: boolean;
   consumers: number;
   pending: number;
-  /** Entries not yet handed out; where Redis cannot tell, 1,000 at the most. */
+  /** Entries not yet handed out, see `unread.ts`. */
   backlog: number;
   /** Age of the oldest entry that it has not finished, 0 where there is none. */
   oldestAgeMs: number;
@@ -27,7 +28,6 @@ type Store = { redis: RedisClient; keys: Keys };
 
 /** A group of ours is left alone when nobody has read for it for so long, and entries of that age wait. */
 const IDLE_MS = 3_600_000;
-const COUNT_MAX = 1_000;
 
 export async function findAbandonedGroups(
   { redis, keys }: Store,
@@ -73,16 +73,16 @@ export async function describeGroup(
 ): Promise<AbandonedGroup | undefined> {
   const info = (await readGroups({ redis, keys }, stream)).find(({ name }) => name === group);
   if (info === undefined) return undefined;
-  const [summary, next] = await Promise.all([
+  const [summary, unread] = await Promise.all([
     redis.xpending(keys.stream(stream), group) as Promise<[number, string | null]>,
-    firstAfter({ redis, keys }, stream, info.delivered, info.lag === undefined ? COUNT_MAX : 1),
+    readUnread({ redis, keys }, stream, info),
   ]);
-  const ids = [summary[1], next[0]].filter((id) => typeof id === 'string');
+  const ids = [summary[1], unread.first].filter((id) => typeof id === 'string');
   const oldestAt = Math.min(...ids.map(streamIdTime));
   return {
     ...{ stream, group, isKnown: isReader(readersByStream()[stream], group), consumers: info.consumers },
     pending: Number(summary[0]),
-    backlog: next.length === 0 ? 0 : (info.lag ?? next.length),
+    backlog: unread.count,
     oldestAgeMs: ids.length === 0 ? 0 : Math.max(0, now - oldestAt),
   };
 }
@@ -99,11 +99,10 @@ async function readGroups({ redis, keys }: Store, stream: StreamName): Promise<G
   const infos = (await redis.xinfo('GROUPS', keys.stream(stream)).catch(noSuchKey)) as (string | number | null)[][];
   return infos.map((flat) => {
     const { name = '', consumers, pending, lag, 'last-delivered-id': delivered = '0-0' } = toRecord(flat.map(String));
-    const known = Number(lag);
     return {
       ...{ name, consumers: Number(consumers), delivered },
-      lag: Number.isInteger(known) ? known : undefined,
-      isCaughtUp: pending === '0' && known === 0,
+      lag: parseLag(lag),
+      isCaughtUp: pending === '0' && parseLag(lag) === 0,
     };
   });
 }
@@ -111,13 +110,6 @@ async function readGroups({ redis, keys }: Store, stream: StreamName): Promise<G
 function noSuchKey(error: Error): [] {
   if (/no such key/i.test(error.message)) return [];
   throw error;
-}
-
-async function firstAfter({ redis, keys }: Store, stream: StreamName, id: string, count: number): Promise<string[]> {
-  for await (const entries of makeSkim({ redis, keys })(stream, { from: `(${id}`, count })) {
-    return entries.map((entry) => entry.id);
-  }
-  return [];
 }
 
 /** The shortest time since one of its consumers was last heard of; without consumers for ever. */

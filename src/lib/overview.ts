@@ -4,14 +4,14 @@ import type { Provider } from './errors.js';
 import { type StreamName, streamIdTime } from './event-id.js';
 import { GROUPS, type GroupName, STREAMS, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
-import { makeSkim } from './maintenance.js';
 import { countOpenFailures } from './open-failures.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
+import { parseLag, readUnread } from './unread.js';
 
 export type StreamState = { length: number; lastId: string };
 export type GroupState = {
-  /** Entries not yet handed out; `lag` is the same by the name that Redis gives it. */
+  /** Entries not yet handed out, see `unread.ts`; `lag` is the same by the name that Redis gives it. */
   backlog: number;
   lag: number;
   /** Handed out and not settled. */
@@ -33,8 +33,6 @@ export type Overview = {
 };
 
 const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
-/** Where Redis cannot tell the lag, so many entries are counted at the most. */
-const COUNT_MAX = 1_000;
 
 /** `countFailed`: where there is a cheaper way to know what stands failed than to look at each. */
 export async function readOverview({
@@ -96,34 +94,16 @@ async function readGroupOfStream(redis: RedisClient, keys: Keys, group: GroupNam
   const infos = (await redis.xinfo('GROUPS', keys.stream(stream)).catch(() => [])) as (string | number | null)[][];
   const info = infos.map((flat) => toRecord(flat.map(String))).find(({ name }) => name === group);
   const delivered = info?.['last-delivered-id'] ?? '0-0';
-  const [summary, next] = await Promise.all([
+  const [summary, unread] = await Promise.all([
     redis.xpending(keys.stream(stream), group).catch(() => [0, null]) as Promise<[number, string | null]>,
-    redis.xrange(keys.stream(stream), `(${delivered}`, '+', 'COUNT', 1),
+    readUnread({ redis, keys }, stream, { delivered, lag: parseLag(info?.lag) }),
   ]);
-  const backlog = next.length === 0 ? 0 : await readLag({ redis, keys }, stream, delivered, info?.lag);
-  const ids = [summary[1], next[0]?.[0]].filter((id): id is string => typeof id === 'string');
+  const ids = [summary[1], unread.first].filter((id): id is string => typeof id === 'string');
   return {
-    backlog,
+    backlog: unread.count,
     pending: Number(summary[0]),
     oldestAt: ids.length === 0 ? undefined : Math.min(...ids.map(streamIdTime)),
   };
-}
-
-/** Redis does not know the lag after a deletion in the middle; then what is there is counted, without its payloads. */
-async function readLag(
-  store: { redis: RedisClient; keys: Keys },
-  stream: StreamName,
-  delivered: string,
-  lag: string | undefined,
-): Promise<number> {
-  const known = Number(lag);
-  if (lag !== undefined && Number.isInteger(known)) return known;
-  let count = 0;
-  for await (const entries of makeSkim(store)(stream, { from: `(${delivered}`, count: COUNT_MAX })) {
-    count += entries.length;
-    if (count >= COUNT_MAX) break;
-  }
-  return Math.min(count, COUNT_MAX);
 }
 
 async function readPauses(redis: RedisClient, keys: Keys): Promise<PauseState[]> {
