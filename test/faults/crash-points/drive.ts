@@ -17,6 +17,7 @@ const PAUSE_MS = 100;
 /** More at once would be held by workers that die one after the other, until they run alone. */
 const OPEN_MAX = 6;
 const PROVOKED_EVERY_MS = 1_500;
+const DEATHS: ReadonlySet<Provocation> = new Set(['death', 'two deaths', 'shutdown']);
 const PROVOKED_CODES = ['model_blocked', 'zoho_invalid_request'];
 
 /** What the provocations make fail for good. */
@@ -39,7 +40,7 @@ export async function loseAnswersAtAll(world: World, stages: readonly StageName[
   await strikeAtAll(world, stages, {
     atOnce: Number.POSITIVE_INFINITY,
     strike: (point) => cutAt(world, point),
-    isWanted: ({ by }) => isLong || !by.some((one) => one === 'death' || one === 'shutdown'),
+    isWanted: ({ by }) => isLong || !by.some((one) => DEATHS.has(one)),
   });
 }
 

@@ -27,6 +27,8 @@ export type Provocation =
   | 'lost message'
   /** A worker that holds something is killed. */
   | 'death'
+  /** And then whoever has taken it over. */
+  | 'two deaths'
   /** A worker is ended in good order and started again. */
   | 'shutdown'
   | 'reconnect'
@@ -39,6 +41,7 @@ const BLOCKED = 'Please block this one';
 const DECLINED = 'Please decline this one once';
 const SLOW_MS = 700;
 const WHILE_MS = 700;
+const TAKEN_OVER_MS = 5_000;
 
 const declinedOnce = new Set<string>();
 
@@ -122,9 +125,13 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
   'lost message': ({ slack }) => forAWhile(slack.faults.on({ ...POST, times: 1 }, { doneButAnswerLost: true })),
 
   async death(world) {
-    for (const part of world.random.shuffle(world.workers().filter((one) => one.isReady()))) {
-      if ((await world.findHeld(part.pid)).length > 0)
-        return void (await part.kill({ note: 'so that another takes over' }));
+    await killHolder(world, () => true);
+  },
+
+  async 'two deaths'(world) {
+    const held = new Set(await killHolder(world, () => true));
+    for (const until = Date.now() + TAKEN_OVER_MS; held.size > 0 && Date.now() < until; await sleep(20)) {
+      if ((await killHolder(world, (eventId) => held.has(eventId))).length > 0) return;
     }
   },
 
@@ -156,6 +163,17 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
     if (held.flat().length > 0) await destroyGroups(world);
   },
 };
+
+/** Kills a worker that holds such an entry, so that another takes over. Returns what it held. */
+async function killHolder(world: World, isWanted: (eventId: string) => boolean): Promise<string[]> {
+  for (const part of world.random.shuffle(world.workers().filter((one) => one.isReady()))) {
+    const held = (await world.findHeld(part.pid)).map(({ eventId }) => eventId);
+    if (!held.some(isWanted)) continue;
+    await part.kill({ note: 'so that another takes over' });
+    return held;
+  }
+  return [];
+}
 
 const UPSERT = { path: '/crm/v8/Leads/upsert' };
 const POST = { path: /chat\.postMessage$/ };

@@ -221,7 +221,7 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
     ),
     ...around('claims are restored', { name: 'restore-claims' }, { by: ['slow', 'groups gone'] }),
     ...around('what was in a crash before begins', notesStart('begun'), { by: ['slow', 'death'] }),
-    ...around('a suspect begins to run alone', notesStart('alone'), { by: ['slow', 'death'] }),
+    ...around('a suspect begins to run alone', notesStart('alone'), { by: ['slow', 'two deaths'] }),
     ...around('a worker leaves its group', { name: 'remove-consumer' }, { by: ['shutdown'] }),
     ...around('dead consumers are removed', { name: 'remove-dead-consumers' }, { isRare: true }),
   ],
