@@ -1,4 +1,4 @@
-import { existsSync, statSync, watch } from 'node:fs';
+import { lstatSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -103,8 +103,9 @@ function untilSeen(dir: string, isIt: (seen: FileEvent) => boolean): Promise<voi
   return new Promise((resolve) => {
     const watcher = watch(dir, (event, name) => {
       const path = join(dir, name ?? '');
-      const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-      if (!isIt({ event, name: name ?? '', exists: existsSync(path), bytes })) return;
+      // The lock is a link to nowhere.
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (!isIt({ event, name: name ?? '', exists: found !== undefined, bytes: found?.size ?? 0 })) return;
       watcher.close();
       resolve();
     });

@@ -97,7 +97,7 @@ test('a duplicate whose payload differs says so, and its body is kept', async ()
   assert.is(answer.status, 200);
   assert.equal(answer.body, { status: 'duplicate', eventId: first.eventId, idempotencyKey: ADA_KEY, changed: true });
   const [[, fields] = ['', []]] = await bench.entriesOf('rejected');
-  assert.equal(fields.slice(-4), ['source', 'calendly', 'reason', 'changed']);
+  assert.equal(fields.slice(-6), ['source', 'calendly', 'reason', 'changed', 'of', 'calendly:invitee.created:ADA-1']);
   assert.is(fields[3], `rejected:calendly:${sha256(other)}`);
 });
 
