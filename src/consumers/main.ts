@@ -35,7 +35,7 @@ const RETENTION_END_MS = 700;
 const START_END_MS = 1_000;
 
 async function main(): Promise<void> {
-  const signalsAreOurs = endOnSignal();
+  const releaseSignals = endOnSignal();
   const { groups, concurrency } = parseWorkerArgs(process.argv.slice(2));
   const config = loadConfig();
   const log = makeLogger({
@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   );
   // Not later: a worker takes entries while it starts.
   stopOnSignals(starting, log);
-  signalsAreOurs();
+  releaseSignals();
   const { worker } = await starting;
   watch.addMetrics(worker.metrics.registry);
   limits.addMetrics(worker.metrics.registry);

@@ -31,7 +31,7 @@ const DRAIN_TIMEOUT_MS = 10_000;
 const REDIS_WAIT_MS = 2_000;
 
 async function main(): Promise<void> {
-  const signalsAreOurs = endOnSignal();
+  const releaseSignals = endOnSignal();
   const config = loadConfig();
   const log = makeLogger({
     level: config.logLevel,
@@ -100,7 +100,7 @@ async function main(): Promise<void> {
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
-  signalsAreOurs();
+  releaseSignals();
 }
 
 /** In production an open door has to be asked for by name. */

@@ -86,7 +86,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       at: first.fields.at ?? '',
       ...found,
       event: describeEvent(first),
-      trail: [...entries, ...(await readEntries(changed))].sort(byId).map(toStep),
+      trail: [...entries, ...(await readEntries(changed))].sort(compareEntries).map(toStep),
       ...(failure === undefined ? {} : { failure }),
     };
   }
@@ -115,7 +115,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       .flatMap((ref, index) =>
         found[index]?.[0] === undefined ? [] : [{ ...ref, fields: toRecord(found[index][0][1]) }],
       )
-      .sort(byId);
+      .sort(compareEntries);
   }
 
   /** What was told of the chain's last step where somebody deleted that: nobody does it any more. */
@@ -177,7 +177,7 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
   }
 }
 
-function byId(a: RawEntry, b: RawEntry): number {
+function compareEntries(a: RawEntry, b: RawEntry): number {
   return compareStreamIds(a.id, b.id);
 }
 
