@@ -140,10 +140,13 @@ async function checkPoisoned(world: World, poisons: readonly Poison[]): Promise<
     if (isDeadly) assert.match(failure.error.message, /ran alone/);
     return isDeadly ? failure.attempts : 0;
   });
-  // Two may be at work in one process, but those that run alone do not die together.
+  // Two may be at work in one process, but those that run alone do not die together. The first death of each may go uncounted:
+  // of a worker that was heard of after it was handed the event, and has not kept it alive since, its reply seems lost.
   const deaths = world.workers().flatMap((part) => part.ends()).length;
   const crashes = blamed.reduce((sum, attempts) => sum + attempts, 0);
-  assert.ok(deaths <= crashes, `${deaths} workers died, and only ${crashes} crashes are blamed on an event`);
+  const uncounted = poisons.filter(({ what }) => DEADLY.includes(what)).length;
+  const told = `${deaths} workers died, and only ${crashes} crashes are blamed on an event`;
+  assert.ok(deaths <= crashes + uncounted, told);
   assert.ok(deaths >= Math.max(...blamed), `${deaths} deaths are too few for ${blamed.join(', ')} crashes`);
   console.log(`  ${deaths} deaths for ${crashes} crashes that are blamed on an event`);
   assertNeighboursGoOn(snapshot);

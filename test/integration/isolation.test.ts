@@ -118,23 +118,90 @@ test('workers that are killed again and again, whatever they do, condemn nothing
   assert.equal(await failed(), []);
 });
 
-test('a storm that kills every worker after a while condemns nothing, though an event takes longer than any lives', async () => {
-  await add('slow');
-  const worker = run({ isSupervised: true, env: { SLOW_MS: '20000', MAX_ATTEMPTS: '2' } });
-  for (let kills = 1; kills <= 7; kills += 1) {
-    const pid = String(worker.pid());
-    await waitFor('a heartbeat', async () =>
-      (await redis.hkeys(keys.alive('enrich'))).some((name) => name.includes(`-${pid}-`)),
-    );
-    await sleep(STORM_MS);
+/**
+ * Kills the worker again and again: each life ends so long after the slow event was started in it, and at the latest so long
+ * after the worker was first heard of (ms).
+ */
+async function stormOn(
+  worker: WorkerProcess,
+  lives: readonly { startedMs?: number; heardMs: number }[],
+): Promise<void> {
+  const isHeard = async (pid: number) =>
+    (await redis.hkeys(keys.alive('enrich'))).some((name) => name.includes(`-${pid}-`));
+  for (const [killed, { startedMs, heardMs }] of lives.entries()) {
+    await waitFor('the death', () => worker.exits().length === killed, LONG_MS);
+    const pid = worker.pid();
+    const before = await countStarts('slow');
+    await waitFor('a heartbeat', () => isHeard(pid), LONG_MS);
+    let isOver = false;
+    const timesUp = sleep(heardMs, undefined, { ref: false }).then(() => {
+      isOver = true;
+    });
+    const isStarted = async () => startedMs !== undefined && (await countStarts('slow')) > before;
+    await waitFor('its end', async () => isOver || isStarted(), LONG_MS);
+    if (startedMs !== undefined) await Promise.race([timesUp, sleep(startedMs)]);
     worker.kill('SIGKILL');
-    await waitFor('the death', () => worker.exits().length >= kills, LONG_MS);
   }
+  await waitFor('the last death', () => worker.exits().length === lives.length, LONG_MS);
   await worker.stop();
-  assert.ok((await countStarts('slow')) >= 3, 'it was started in life after life');
+}
+
+async function endsWell(): Promise<void> {
   run({ isSupervised: true, env: { SLOW_MS: '10' } });
   await waitFor('its end', async () => (await enriched()).length + (await failed()).length > 0, LONG_MS);
   assert.equal(await failed(), []);
+}
+
+test('a storm that kills every worker after a while condemns nothing, though an event takes longer than any lives', async () => {
+  await add('slow');
+  const worker = run({ isSupervised: true, env: { SLOW_MS: '20000', MAX_ATTEMPTS: '2' } });
+  await stormOn(
+    worker,
+    Array.from({ length: 7 }, () => ({ heardMs: STORM_MS })),
+  );
+  assert.ok((await countStarts('slow')) >= 3, 'it was started in life after life');
+  await endsWell();
+});
+
+test('nor does a storm that lets each worker live a little longer than the one before', async () => {
+  await add('slow');
+  const worker = run({ isSupervised: true, env: { SLOW_MS: '20000', MAX_ATTEMPTS: '2' } });
+  // Twice as usual, then alone: for a moment, for a while, and once more if it begins before the last life ends.
+  await stormOn(worker, [
+    { startedMs: 0, heardMs: LONG_MS },
+    { startedMs: 0, heardMs: LONG_MS },
+    { startedMs: 100, heardMs: LONG_MS },
+    { startedMs: 900, heardMs: LONG_MS },
+    { startedMs: 0, heardMs: 4_000 },
+  ]);
+  await endsWell();
+});
+
+test('the slot stays empty for longer the longer a suspect ran, and the more often it crashed in a row', async () => {
+  const staysEmpty = async (ms: number, { alone, deaths = 0 }: { alone: string; deaths?: number }) => {
+    tests += 1;
+    keys = makeKeys(`t${tests}:`);
+    await makeGroup();
+    const id = await add('a');
+    await readAndDie(1);
+    const ago = Date.now() - 5_000;
+    await redis.hset(keys.strikes('enrich'), id, `4:${alone}:0:alone:dead@${ago}`);
+    await redis.hset(keys.alive('enrich'), { dead: ago + 1_000, '*deaths': deaths });
+    const env = { MAX_ATTEMPTS: '20' };
+    const before = Date.now();
+    workers.push(
+      await startTestWorker({ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [enrichAtOnce], env }),
+    );
+    const until = Number(await waitFor('the control', () => redis.hget(keys.alive('enrich'), '*control')));
+    assert.ok(before + ms <= until && until <= Date.now() + ms, `${alone}: ${until - before} instead of ${ms} ms`);
+    assert.equal(await enriched(), []);
+  };
+  // For a run of a second and a visibility timeout of 0.4 s: that twice, four times, eight times.
+  await staysEmpty(2_800, { alone: '0/0' });
+  await staysEmpty(5_600, { alone: '1/1000' });
+  await staysEmpty(43_200, { alone: '2/5000' });
+  await staysEmpty(2_800, { alone: '2/5000', deaths: 1 });
+  await staysEmpty(120_000, { alone: '2/60000' });
 });
 
 test('a reply that was lost is no crash: no strike, and the delivery count stays', async () => {
@@ -283,7 +350,7 @@ test('a suspect that is parked and comes back is still a suspect, and one slot i
   await waitFor('all three', async () => (await enriched()).length === 3);
   assert.is(most, 1);
   assert.is(states.length, 6);
-  for (const state of states) assert.match(state ?? '', /^2:0:0:alone:/);
+  for (const state of states) assert.match(state ?? '', /^2:0\/0:0:alone:/);
   await waitFor('clean strikes', async () => (await redis.hlen(keys.strikes('enrich'))) === 0);
 });
 

@@ -239,21 +239,27 @@ end
 -- An entry that was started in so many crashes is a suspect: it runs alone.
 local SUSPECT_CRASHES = 2
 
--- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row:unexplained deaths before:state:owner@since'. The
--- state is 'run' (handed out as usual), 'begun' (its start was noted), 'wait' (for the isolation slot), 'alone' (in it, since
--- then, ms) or 'condemned'. The owner stays known after its death: what it had alone explains that death to every group.
+-- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row/the longest run of the row (ms):unexplained deaths
+-- before:state:owner@since'. The state is 'run' (handed out as usual), 'begun' (its start was noted), 'wait' (for the isolation
+-- slot), 'alone' (in it, since then, ms) or 'condemned'. The owner stays known after its death: what it had alone explains
+-- that death to every group.
 local function parse_strikes(text)
   if not text then return end
-  local crashes, alone, deaths, state, rest = string.match(text, '^(%d+):(%d+):(%d+):(%a+):(.*)$')
+  local crashes, alone, longest, deaths, state, rest = string.match(text, '^(%d+):(%d+)/?(%d*):(%d+):(%a+):(.*)$')
   local owner, since = string.match(rest, '^(.*)@(%d+)$')
-  return { crashes = tonumber(crashes), alone = tonumber(alone), deaths = tonumber(deaths), state = state,
-    owner = owner or rest, since = tonumber(since) }
+  return { crashes = tonumber(crashes), alone = tonumber(alone), longest = tonumber(longest) or 0, deaths = tonumber(deaths),
+    state = state, owner = owner or rest, since = tonumber(since) }
 end
 
 local function strikes_text(strikes)
   local since = strikes.since and string.format('@%d', strikes.since) or ''
-  return string.format('%d:%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.deaths, strikes.state,
+  return string.format('%d:%d/%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.longest, strikes.deaths, strikes.state,
     (strikes.owner or '') .. since)
+end
+
+-- Whether no worker has died without a suspect since the last crash alone, so that the next one is of the same row.
+local function is_same_row(strikes, deaths)
+  return strikes.alone > 0 and strikes.deaths == deaths
 end
 
 -- Until it starts again, no death of a worker is held against it: a suspect is on its way to the isolation slot.
@@ -282,25 +288,41 @@ local function is_dead(beats, name, now, visibility_ms)
   return not beat or beat == 'dead' or tonumber(beat) < now - visibility_ms * DEAD_AFTER
 end
 
--- After a suspect's worker died the slot stays empty for as long as the suspect had run, and some visibility timeouts more,
--- as it took one to start it: a storm that kills every worker after a while has killed another by then. It is bounded, as
--- a handler's waits are.
-local CONTROL_TIMEOUTS, CONTROL_MS_MAX = 2, 120000
+-- After a suspect's worker died the slot stays empty for so many times as long as the suspect had run, as long as it did at
+-- the most in the row, and a visibility timeout: a storm that kills every worker after a while has killed another by then.
+-- It is longer with each crash of the row, as what may be chance once is not to be chance again, and bounded, as a handler's
+-- waits are.
+local CONTROL_GROWTH, CONTROL_MS_MAX = 2, 120000
 
--- The suspect that a worker died with, of whichever group, as a worker has one isolation slot.
-local function suspect_of(strikes_keys, name)
-  for _, key in ipairs(strikes_keys) do
-    for _, text in ipairs(redis.call('HVALS', key)) do
-      local strikes = parse_strikes(text)
-      if strikes.owner == name and strikes.state ~= 'run' and strikes.state ~= 'begun' then return strikes end
+-- The suspect that a worker died with, of whichever group, as a worker has one isolation slot: its strikes, group and event id.
+local function suspect_of(prefix, groups, name)
+  for group in string.gmatch(groups, '[^,]+') do
+    local all = redis.call('HGETALL', prefix .. 'strikes:' .. group)
+    for i = 1, #all, 2 do
+      local strikes = parse_strikes(all[i + 1])
+      if strikes.owner == name and strikes.state ~= 'run' and strikes.state ~= 'begun' then return strikes, group, all[i] end
     end
   end
+end
+
+-- Notes how long a suspect had run in the slot when its worker died. Returns for how long the slot is to stay empty (ms).
+local function note_run(prefix, group, event_id, strikes, ms, visibility_ms)
+  local deaths = tonumber(redis.call('HGET', prefix .. 'alive:' .. group, '*deaths') or 0)
+  local is_next = is_same_row(strikes, deaths)
+  strikes.longest = is_next and math.max(strikes.longest, ms) or ms
+  redis.call('HSET', prefix .. 'strikes:' .. group, event_id, strikes_text(strikes))
+  -- Another group may see this death after it was counted.
+  local before = is_next and strikes.alone - (strikes.state == 'alone' and 0 or 1) or 0
+  return math.min((strikes.longest + visibility_ms) * CONTROL_GROWTH ^ (before + 1), CONTROL_MS_MAX)
 end
 
 -- Who is there, as {consumer to beat}, and whether anybody may be taken for dead now. Each death is counted once: where that
 -- worker had nothing in the isolation slot, it was no suspect's doing. A worker that lived through a time in which nobody was
 -- heard, or that is new after it, knows that Redis was away, or everybody dead.
-local function look_around(alive, strikes_keys, consumer, now, visibility_ms)
+--
+-- groups: of all, the names separated by commas
+local function look_around(prefix, groups, group, consumer, now, visibility_ms)
+  local alive = prefix .. 'alive:' .. group
   local beats, flat = {}, redis.call('HGETALL', alive)
   for i = 1, #flat, 2 do beats[flat[i]] = flat[i + 1] end
   local was_silent = beats['*last'] and is_dead(beats, '*last', now, visibility_ms)
@@ -313,21 +335,14 @@ local function look_around(alive, strikes_keys, consumer, now, visibility_ms)
     if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beats, name, now, visibility_ms) then
       redis.call('HSET', alive, name, 'dead')
       beats[name] = 'dead'
-      local suspect = suspect_of(strikes_keys, name)
+      local suspect, its_group, event_id = suspect_of(prefix, groups, name)
       if not suspect then
         beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1)
       elseif suspect.since then
-        local control_ms = math.max(0, tonumber(beat) - suspect.since) + CONTROL_TIMEOUTS * visibility_ms
-        redis.call('HSET', alive, '*control', now + math.min(control_ms, CONTROL_MS_MAX))
+        local ran_ms = math.max(0, tonumber(beat) - suspect.since)
+        redis.call('HSET', alive, '*control', now + note_run(prefix, its_group, event_id, suspect, ran_ms, visibility_ms))
       end
     end
   end
   return beats, true
-end
-
--- The strikes of every group, as the worker names them.
-local function strikes_keys_of(prefix, groups)
-  local found = {}
-  for group in string.gmatch(groups, '[^,]+') do found[#found + 1] = prefix .. 'strikes:' .. group end
-  return found
 end

@@ -25,6 +25,6 @@ for i = 2, #KEYS do
     end
   end
 end
-look_around(KEYS[1], strikes_keys_of(ARGV[4], ARGV[5]), consumer, now, tonumber(ARGV[3]))
+look_around(ARGV[4], ARGV[5], group, consumer, now, tonumber(ARGV[3]))
 redis.call('HSET', KEYS[1], '*last', now, consumer, now)
 return not_owned

@@ -24,7 +24,7 @@ local now, beats, may_be_dead
 local function judge(event_id, died)
   local strikes = parse_strikes(redis.call('HGET', strikes_key, event_id))
   if not strikes and not died then return end
-  strikes = strikes or { crashes = 0, alone = 0, deaths = 0, state = 'run' }
+  strikes = strikes or { crashes = 0, alone = 0, longest = 0, deaths = 0, state = 'run' }
   if strikes.state == 'condemned' then return strikes end
   -- At its first crash it is not known whether it had begun: what is handed out begins within the same moment.
   local was_alone = strikes.state == 'alone'
@@ -33,7 +33,7 @@ local function judge(event_id, died)
   strikes.state = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run'
   if died and was_alone then
     local deaths = tonumber(beats['*deaths'] or 0)
-    strikes.alone = strikes.alone > 0 and strikes.deaths == deaths and strikes.alone + 1 or 1
+    strikes.alone = is_same_row(strikes, deaths) and strikes.alone + 1 or 1
     strikes.deaths = deaths
     if strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES then strikes.state = 'condemned' end
   end
@@ -63,7 +63,7 @@ end
 local function consider(row)
   if not now then
     now = now_ms()
-    beats, may_be_dead = look_around(alive, strikes_keys_of(prefix, ARGV[11]), consumer, now, visibility_ms)
+    beats, may_be_dead = look_around(prefix, ARGV[11], group, consumer, now, visibility_ms)
   end
   row.died = row.owner ~= HANDED_BACK and row.owner ~= consumer and is_dead(beats, row.owner, now, visibility_ms)
   if row.died and not may_be_dead then return end
