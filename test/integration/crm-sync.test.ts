@@ -102,6 +102,36 @@ test('a person who changes or clears what the service wrote is not overruled', a
   assert.equal([lead.Company, lead.Phone ?? null], ['Brightwater Group', null]);
 });
 
+test('who books again without a campaign keeps the source that brought them', async () => {
+  await start();
+  const tracking = { utm_source: 'partner' };
+  await pipeline.finished(await pipeline.send('calendly', booking('a', 1, { tracking })));
+  assert.is(theLead().Lead_Source, 'Partner');
+  await pipeline.finished(await pipeline.send('calendly', booking('b', 2)));
+  assert.is(theLead().Lead_Source, 'Partner');
+});
+
+test('a lead whose address a person has cleared is nobody’s: who books again is a lead of its own', async () => {
+  await start();
+  await pipeline.finished(await pipeline.send('calendly', booking('a', 1)));
+  const { id } = theLead();
+  zoho.editLead(id, { Email: null });
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('b', 2, { name: 'Karen Lee Liu' })));
+  assert.equal(synced.leads, [{ email, leadId: theLead().id, action: 'insert' }]);
+  assert.is.not(theLead().id, id);
+  assert.equal([theLead().Last_Name, theLead().Company], ['Liu', 'Brightwater']);
+  assert.is(zoho.leads().length, 2);
+});
+
+test('a lead that a person put in the place of a deleted one is filled', async () => {
+  await start();
+  await pipeline.finished(await pipeline.send('calendly', booking('a', 1)));
+  zoho.deleteLead(theLead().id);
+  zoho.seedLead({ Email: email, Last_Name: 'Liu' });
+  await pipeline.finished(await pipeline.send('calendly', booking('b', 2)));
+  assert.equal([theLead().Company, theLead().Lead_Status], ['Brightwater', 'Meeting Booked']);
+});
+
 test('a cancellation sets the status and leaves a note; a moved booking is no cancellation', async () => {
   await start();
   await pipeline.finished(await pipeline.send('calendly', booking('a', 1)));

@@ -2,6 +2,7 @@
 import { domainOf, isPersonalDomain, isRoleAddress, localPartOf, normalizeEmail } from '../../lib/email-address.js';
 import type { LeadEnriched, MeddicElement, StoredEvent } from '../../lib/events.js';
 import type { Quality } from '../../lib/lead-state.js';
+import { NO_CAMPAIGN } from '../enrich/lead-source.js';
 import { splitName } from '../enrich/names.js';
 import { bookingDescription } from './note-text.js';
 
@@ -83,7 +84,9 @@ function toMicros(instant: string): string {
 function factsOfBooking(event: StoredEvent<'lead.enriched'>): LeadFacts[] {
   const { data } = event;
   if (data.email === undefined || data.internal || data.kind === 'moved_away') return [];
-  const given = toFacts(data.facts, 2);
+  const given = toFacts(data.facts, 2).map(
+    (fact): Fact => (fact.field === 'leadSource' && fact.value === NO_CAMPAIGN ? { ...fact, quality: 1 } : fact),
+  );
   const assessed = toFacts(data.assessment?.facts ?? {}, 1).filter(({ field }) => !(field in data.facts));
   const isAboutBooking = data.kind === 'booked' || data.kind === 'rescheduled' || data.kind === 'routed';
   const description: Fact[] = isAboutBooking

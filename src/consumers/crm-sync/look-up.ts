@@ -139,7 +139,8 @@ async function findLeads(
   );
   for (const { email, leadId } of missing) {
     const lead = byId.find(({ id }) => id === leadId);
-    if (lead !== undefined) found.set(email, lead);
+    // Of one whose address a person has cleared it is not said any more that it is theirs, and by address none could be written.
+    if (lead !== undefined && typeof lead.fields.Email === 'string' && lead.fields.Email !== '') found.set(email, lead);
   }
   return found;
 }

@@ -26,9 +26,12 @@ const WRITTEN = new Map([
 /** What a broken campaign link leaves: `{{campaign}}`, `(not set)`. */
 const EMPTY = /^(\(.*\)|\{.*\}|undefined|null|none|n\/a)$/i;
 
+/** Where no campaign is told: a stand-in, which never takes the place of a campaign. */
+export const NO_CAMPAIGN = 'Calendly';
+
 export function leadSourceOf(tracking: CalendlyInviteeWebhook['payload']['tracking']): string {
   const source = campaignText(tracking?.utm_source);
-  if (source === undefined) return 'Calendly';
+  if (source === undefined) return NO_CAMPAIGN;
   const known = WRITTEN.get(source.toLowerCase().replace(/\.com$/, ''));
   const name = known ?? source[0]!.toUpperCase() + source.slice(1);
   const medium = campaignText(tracking?.utm_medium);
