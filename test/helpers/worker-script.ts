@@ -1,7 +1,7 @@
 /**
  * A worker process whose events say themselves what they do to it, by the end of their key: `exit` ends it, `loop` hangs it,
- * `slow` takes `SLOW_MS`, `calls` makes two calls to `OUTSIDE_URL`. All else is enriched at once. Each start of a handler is
- * told in the list `starts`.
+ * `slow` takes `SLOW_MS`, `calls` makes two calls to `OUTSIDE_URL`, `asked` ends it as soon as it is asked what it needs. All
+ * else is enriched at once. Each start of a handler is told in the list `starts`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
@@ -30,12 +30,18 @@ const effects: Record<string, (signal: AbortSignal) => Promise<unknown> | unknow
   },
 };
 
+const nameOf = ({ key }: { key: string }) => key.split(':').at(-1) ?? '';
+
 const enrich = defineConsumer({
   name: 'enrich',
   on: ['calendly.invitee.created'],
   emits: ['lead.enriched'],
+  needs(event) {
+    if (nameOf(event) === 'asked') process.exit(7);
+    return [];
+  },
   async handle(event, { signal }) {
-    const name = event.key.split(':').at(-1) ?? '';
+    const name = nameOf(event);
     await redis.rpush(`${config.keyPrefix}starts`, name);
     await effects[name.replace(/[-\d]+$/, '')]?.(signal);
     return [

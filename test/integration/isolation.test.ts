@@ -1,67 +1,42 @@
 /** Events that crash their workers: found out one by one, with no harm to their neighbours. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { defineBatchConsumer, defineConsumer } from '../../src/lib/consumer.js';
+import { type Consumer, defineBatchConsumer, defineConsumer } from '../../src/lib/consumer.js';
 import { RetryableError } from '../../src/lib/errors.js';
-import { type Keys, makeKeys } from '../../src/lib/keys.js';
+import type { Keys } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
-import type { RedisClient } from '../../src/lib/redis.js';
 import { makeRedrive } from '../../src/lib/redrive.js';
-import { startRedis } from '../helpers/redis-server.js';
+import { type CrashBench, startCrashBench } from '../helpers/crash-bench.js';
 import { waitFor } from '../helpers/wait-for.js';
-import {
-  appendWebhook,
-  booking,
-  pendingCount,
-  readStream,
-  startTestWorker,
-  type TestWorker,
-} from '../helpers/worker.js';
-import { startWorkerProcess, type WorkerProcess } from '../helpers/worker-process.js';
+import { booking, pendingCount, startTestWorker } from '../helpers/worker.js';
 
 const test = suite('isolation of what crashes workers');
 
-let server: Awaited<ReturnType<typeof startRedis>>;
-let redis: RedisClient;
+let bench: CrashBench;
+let server: CrashBench['server'];
+let redis: CrashBench['redis'];
 let keys: Keys;
-let tests = 0;
-const processes: WorkerProcess[] = [];
-const workers: TestWorker[] = [];
 
 test.before(async () => {
-  server = await startRedis();
-  redis = server.connect();
+  bench = await startCrashBench();
+  ({ server, redis } = bench);
 });
-test.before.each(() => {
-  tests += 1;
-  keys = makeKeys(`t${tests}:`);
-});
-test.after.each(async () => {
-  await Promise.all([...processes.splice(0), ...workers.splice(0)].map((worker) => worker.stop()));
-});
-test.after(() => server.stop());
-
-const run = (options: { env?: Record<string, string>; isSupervised?: boolean } = {}) => {
-  const started = startWorkerProcess({ redisUrl: server.url, keyPrefix: keys.prefix, ...options });
-  processes.push(started);
-  return started;
+const startAnew = () => {
+  bench.startAnew();
+  keys = bench.keys();
 };
-const add = (name: string) =>
-  appendWebhook(
-    { redis, keys },
-    { type: 'calendly.invitee.created', key: `calendly:invitee.created:${name}`, body: booking(name) },
-  );
-const enriched = () => readStream({ redis, keys }, 'events:enriched');
-const failed = () => readStream({ redis, keys }, 'events:failed');
+test.before.each(startAnew);
+test.after.each(() => bench.stopWorkers());
+test.after(() => bench.stop());
+
+const run: CrashBench['run'] = (options) => bench.run(options);
+const add = (name: string) => bench.add(name);
+const enriched = () => bench.enriched();
+const failed = () => bench.failed();
+const countStarts = (name: string) => bench.countStarts(name);
 const namesOf = (entries: Awaited<ReturnType<typeof enriched>>) =>
   entries.map(({ fields }) => fields.key!.split(':')[2]);
-const starts = () => redis.lrange(`${keys.prefix}starts`, 0, -1);
-const countStarts = async (name: string) => (await starts()).filter((started) => started === name).length;
 const LONG_MS = 60_000;
-/** Longer than it takes to take over. */
-const STORM_MS = 2_200;
-
 const emitBooked = (at: string) => [
   { type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: at, facts: {} } },
 ];
@@ -71,6 +46,9 @@ const enrichAtOnce = defineConsumer({
   emits: ['lead.enriched'],
   handle: async ({ data }) => emitBooked(data.created_at),
 });
+
+const startWorker = async (consumers: readonly Consumer[] = [enrichAtOnce], env: Record<string, string> = {}) =>
+  bench.keep(await startTestWorker({ redisUrl: server.url, keyPrefix: keys.prefix, consumers, env }));
 
 /** Entries are handed to a consumer that is then never heard of again. */
 const readAndDie = (count: number, consumer = 'dead') =>
@@ -103,96 +81,27 @@ test('one that ends its process fails alone; of thirty neighbours none does, and
   assert.is(await redis.hlen(keys.strikes('enrich')), 0);
 });
 
-test('workers that are killed again and again, whatever they do, condemn nothing', async () => {
-  const names = Array.from({ length: 6 }, (_, index) => `slow${index}`);
-  for (const name of names) await add(name);
-  const worker = run({ isSupervised: true, env: { SLOW_MS: '400' } });
-  for (let kills = 1; kills <= 6; kills += 1) {
-    const before = (await starts()).length;
-    await waitFor('work to begin', async () => (await starts()).length > before, LONG_MS);
-    worker.kill('SIGKILL');
-    await waitFor('the death', () => worker.exits().length >= kills, LONG_MS);
-  }
-  await waitFor('all to be done', async () => (await enriched()).length >= 6, LONG_MS);
-  assert.equal(namesOf(await enriched()).sort(), names);
-  assert.equal(await failed(), []);
-});
-
-/**
- * Kills the worker again and again: each life ends so long after the slow event was started in it, and at the latest so long
- * after the worker was first heard of (ms).
- */
-async function stormOn(
-  worker: WorkerProcess,
-  lives: readonly { startedMs?: number; heardMs: number }[],
-): Promise<void> {
-  const isHeard = async (pid: number) =>
-    (await redis.hkeys(keys.alive('enrich'))).some((name) => name.includes(`-${pid}-`));
-  for (const [killed, { startedMs, heardMs }] of lives.entries()) {
-    await waitFor('the death', () => worker.exits().length === killed, LONG_MS);
-    const pid = worker.pid();
-    const before = await countStarts('slow');
-    await waitFor('a heartbeat', () => isHeard(pid), LONG_MS);
-    let isOver = false;
-    const timesUp = sleep(heardMs, undefined, { ref: false }).then(() => {
-      isOver = true;
-    });
-    const isStarted = async () => startedMs !== undefined && (await countStarts('slow')) > before;
-    await waitFor('its end', async () => isOver || isStarted(), LONG_MS);
-    if (startedMs !== undefined) await Promise.race([timesUp, sleep(startedMs)]);
-    worker.kill('SIGKILL');
-  }
-  await waitFor('the last death', () => worker.exits().length === lives.length, LONG_MS);
-  await worker.stop();
+/** An entry that a worker died with some seconds ago, and what was known of it by then. */
+async function addAbandoned(name: string, strikes: string, worker = 'dead'): Promise<string> {
+  const id = await add(name);
+  await readAndDie(1, worker);
+  const ago = Date.now() - 5_000;
+  await redis.hset(keys.strikes('enrich'), id, `${strikes}@${ago}`);
+  await redis.hset(keys.alive('enrich'), worker, ago + 1_000);
+  return id;
 }
 
-async function endsWell(): Promise<void> {
-  run({ isSupervised: true, env: { SLOW_MS: '10' } });
-  await waitFor('its end', async () => (await enriched()).length + (await failed()).length > 0, LONG_MS);
-  assert.equal(await failed(), []);
-}
-
-test('a storm that kills every worker after a while condemns nothing, though an event takes longer than any lives', async () => {
-  await add('slow');
-  const worker = run({ isSupervised: true, env: { SLOW_MS: '20000', MAX_ATTEMPTS: '2' } });
-  await stormOn(
-    worker,
-    Array.from({ length: 7 }, () => ({ heardMs: STORM_MS })),
-  );
-  assert.ok((await countStarts('slow')) >= 3, 'it was started in life after life');
-  await endsWell();
-});
-
-test('nor does a storm that lets each worker live a little longer than the one before', async () => {
-  await add('slow');
-  const worker = run({ isSupervised: true, env: { SLOW_MS: '20000', MAX_ATTEMPTS: '2' } });
-  // Twice as usual, then alone: for a moment, for a while, and once more if it begins before the last life ends.
-  await stormOn(worker, [
-    { startedMs: 0, heardMs: LONG_MS },
-    { startedMs: 0, heardMs: LONG_MS },
-    { startedMs: 100, heardMs: LONG_MS },
-    { startedMs: 900, heardMs: LONG_MS },
-    { startedMs: 0, heardMs: 4_000 },
-  ]);
-  await endsWell();
-});
+const control = async () => Number(await redis.hget(keys.alive('enrich'), '*control'));
 
 test('the slot stays empty for longer the longer a suspect ran, and the more often it crashed in a row', async () => {
   const staysEmpty = async (ms: number, { alone, deaths = 0 }: { alone: string; deaths?: number }) => {
-    tests += 1;
-    keys = makeKeys(`t${tests}:`);
+    startAnew();
     await makeGroup();
-    const id = await add('a');
-    await readAndDie(1);
-    const ago = Date.now() - 5_000;
-    await redis.hset(keys.strikes('enrich'), id, `4:${alone}:0:alone:dead@${ago}`);
-    await redis.hset(keys.alive('enrich'), { dead: ago + 1_000, '*deaths': deaths });
-    const env = { MAX_ATTEMPTS: '20' };
+    await addAbandoned('a', `4:${alone}:0:alone:dead`);
+    await redis.hset(keys.alive('enrich'), '*deaths', deaths);
     const before = Date.now();
-    workers.push(
-      await startTestWorker({ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [enrichAtOnce], env }),
-    );
-    const until = Number(await waitFor('the control', () => redis.hget(keys.alive('enrich'), '*control')));
+    await startWorker([enrichAtOnce], { MAX_ATTEMPTS: '20' });
+    const until = await waitFor('the control', control);
     assert.ok(before + ms <= until && until <= Date.now() + ms, `${alone}: ${until - before} instead of ${ms} ms`);
     assert.equal(await enriched(), []);
   };
@@ -204,10 +113,84 @@ test('the slot stays empty for longer the longer a suspect ran, and the more oft
   await staysEmpty(120_000, { alone: '2/60000' });
 });
 
+test('a crash of another suspect does not shorten the time that the slot stays empty', async () => {
+  await makeGroup();
+  await addAbandoned('a', '4:2/5000:0:alone:dead1', 'dead1');
+  await startWorker([enrichAtOnce], { MAX_ATTEMPTS: '20' });
+  const until = await waitFor('the control', control);
+  const other = await addAbandoned('b', '2:0/0:0:alone:dead2', 'dead2');
+  await waitFor('the other crash', async () =>
+    (await redis.hget(keys.strikes('enrich'), other))?.startsWith('3:1/1000:0:wait:'),
+  );
+  assert.is(await control(), until);
+});
+
+test('a death after a crash alone speaks for the suspect, also where it is taken over much later', async () => {
+  await makeGroup();
+  const id = await addAbandoned('a', '3:0/0:0:alone:dead');
+  // One with fewer crashes has the slot, and waits in it.
+  await addAbandoned('b', '2:0/0:0:wait:', 'dead before');
+  await redis.hset(keys.alive('enrich'), { 'dead before': 'dead', '*control': Date.now() + LONG_MS });
+  await startWorker();
+  await waitFor('the crash', async () => (await redis.hget(keys.strikes('enrich'), id))?.startsWith('4:1/1000:0:'));
+  await redis.hset(keys.alive('enrich'), { another: Date.now() - 5_000 });
+  await waitFor('its death', async () => (await redis.hget(keys.alive('enrich'), '*deaths')) === '1');
+  assert.match((await redis.hget(keys.strikes('enrich'), id)) ?? '', /^4:1\/1000:0:/);
+  await redis.hdel(keys.alive('enrich'), '*control');
+  await waitFor('both', async () => (await enriched()).length === 2);
+});
+
+test('what ends a worker before its handler begins is found out as well', async () => {
+  const poison = await add('asked');
+  await add('good');
+  run({ isSupervised: true });
+  const [failure] = await waitFor('the failure', async () => (await failed()).length > 0 && failed(), LONG_MS);
+  assert.equal([failure!.data.eventId, failure!.data.error.code], [poison, 'worker_crashed']);
+  await waitFor('the neighbour', async () => (await enriched()).length === 1, LONG_MS);
+});
+
+test('what is condemned begins no more, however long its end takes', async () => {
+  await makeGroup();
+  const id = await addAbandoned('a', '5:3/0:0:condemned:dead');
+  await redis.set(keys.stream('events:failed'), 'in the way');
+  const worker = await startWorker();
+  await waitFor('it to be taken over', async () => {
+    const [pending] = (await redis.xpending(keys.stream('events:calendly'), 'enrich', '-', '+', 1)) as [
+      string,
+      string,
+    ][];
+    return pending?.[1] === worker.name;
+  });
+  await waitFor('a try to end it', () => countRefusals('WRONGTYPE'));
+  assert.match((await redis.hget(keys.strikes('enrich'), id)) ?? '', /:condemned:/);
+  await redis.del(keys.stream('events:failed'));
+  await waitFor('its end', async () => (await failed()).length === 1);
+  assert.equal(await enriched(), []);
+});
+
+test('strikes that nobody can read count for nothing and hold nobody up', async () => {
+  await makeGroup();
+  const ids = [await add('a'), await add('b'), await add('c')];
+  await readAndDie(3);
+  await redis.hset(keys.strikes('enrich'), ids[1]!, 'what is this');
+  await startWorker();
+  await waitFor('all three', async () => (await enriched()).length === 3);
+});
+
+test('after Redis’ clock went back by an hour nothing waits for an hour', async () => {
+  await makeGroup();
+  await addAbandoned('usual', '1:0/0:0:begun:dead');
+  await addAbandoned('suspect', '2:0/0:0:wait:');
+  const anHour = Date.now() + 3_600_000;
+  const noted = { '*last': anHour, '*quiet': anHour, '*control': anHour, dead: anHour, former: anHour };
+  await redis.hset(keys.alive('enrich'), noted);
+  await startWorker();
+  await waitFor('both', async () => (await enriched()).length === 2);
+});
+
 test('a reply that was lost is no crash: no strike, and the delivery count stays', async () => {
   await makeGroup();
-  const worker = await startTestWorker({ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [enrichAtOnce] });
-  workers.push(worker);
+  const worker = await startWorker();
   const stream = keys.stream('events:calendly');
   await redis
     .multi()
@@ -228,11 +211,7 @@ test('a reply that was lost is no crash: no strike, and the delivery count stays
 
 test('after a connection was cut, what its lost reply handed out is taken in at once', async () => {
   await makeGroup();
-  const worker = await startTestWorker({
-    ...{ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [enrichAtOnce] },
-    env: { VISIBILITY_TIMEOUT_MS: '600000' },
-  });
-  workers.push(worker);
+  const worker = await startWorker([enrichAtOnce], { VISIBILITY_TIMEOUT_MS: '600000' });
   const stream = keys.stream('events:calendly');
   await redis
     .multi()
@@ -246,20 +225,15 @@ test('after a connection was cut, what its lost reply handed out is taken in at 
 test('what was handed back is no crash', async () => {
   await makeGroup();
   let began = false;
-  const held = await startTestWorker({
-    ...{ redisUrl: server.url, keyPrefix: keys.prefix },
-    consumers: [
-      defineConsumer({
-        ...enrichAtOnce,
-        handle: (_, { signal }) => {
-          began = true;
-          return new Promise((_resolve, reject) =>
-            signal.addEventListener('abort', () => reject(new Error('aborted'))),
-          );
-        },
-      }),
-    ],
-  });
+  const held = await startWorker([
+    defineConsumer({
+      ...enrichAtOnce,
+      handle: (_, { signal }) => {
+        began = true;
+        return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('aborted'))));
+      },
+    }),
+  ]);
   await add('a');
   await waitFor('the start', () => began);
   await held.stop();
@@ -271,20 +245,15 @@ test('what was handed back is no crash', async () => {
   ][];
   assert.is(pending![3], 1, 'the delivery count stays as it was');
   const strikes: number[] = [];
-  workers.push(
-    await startTestWorker({
-      ...{ redisUrl: server.url, keyPrefix: keys.prefix },
-      consumers: [
-        defineConsumer({
-          ...enrichAtOnce,
-          async handle({ data }) {
-            strikes.push(await redis.hlen(keys.strikes('enrich')));
-            return emitBooked(data.created_at);
-          },
-        }),
-      ],
+  await startWorker([
+    defineConsumer({
+      ...enrichAtOnce,
+      async handle({ data }) {
+        strikes.push(await redis.hlen(keys.strikes('enrich')));
+        return emitBooked(data.created_at);
+      },
     }),
-  );
+  ]);
   await waitFor('the follow-on', async () => (await enriched()).length === 1);
   assert.equal(strikes, [0]);
 });
@@ -296,23 +265,18 @@ test('suspects of a batch consumer run as batches of one, beside the usual ones'
   // They were started in one crash before.
   for (const id of ids) await redis.hset(keys.strikes('enrich'), id, '1:0:0:begun:dead');
   const batches: string[][] = [];
-  workers.push(
-    await startTestWorker({
-      ...{ redisUrl: server.url, keyPrefix: keys.prefix },
-      consumers: [
-        defineBatchConsumer({
-          name: 'enrich',
-          on: ['calendly.invitee.created'],
-          emits: ['lead.enriched'],
-          batchMax: 10,
-          async handleBatch(deliveries) {
-            batches.push(deliveries.map(({ event }) => event.key.split(':')[2]!));
-            return deliveries.map(({ event }) => ({ events: emitBooked(event.data.created_at) }));
-          },
-        }),
-      ],
+  await startWorker([
+    defineBatchConsumer({
+      name: 'enrich',
+      on: ['calendly.invitee.created'],
+      emits: ['lead.enriched'],
+      batchMax: 10,
+      async handleBatch(deliveries) {
+        batches.push(deliveries.map(({ event }) => event.key.split(':')[2]!));
+        return deliveries.map(({ event }) => ({ events: emitBooked(event.data.created_at) }));
+      },
     }),
-  );
+  ]);
   await waitFor('all three', async () => (await enriched()).length === 3);
   assert.equal(batches.sort(), [['a'], ['b'], ['c']]);
 });
@@ -326,27 +290,22 @@ test('a suspect that is parked and comes back is still a suspect, and one slot i
   let most = 0;
   const states: (string | null)[] = [];
   const tried = new Set<string>();
-  workers.push(
-    await startTestWorker({
-      ...{ redisUrl: server.url, keyPrefix: keys.prefix },
-      consumers: [
-        defineConsumer({
-          ...enrichAtOnce,
-          async handle(event) {
-            running += 1;
-            most = Math.max(most, running);
-            states.push(await redis.hget(keys.strikes('enrich'), event.id));
-            running -= 1;
-            if (!tried.has(event.id)) {
-              tried.add(event.id);
-              throw new RetryableError('not now', { code: 'busy' });
-            }
-            return emitBooked(event.data.created_at);
-          },
-        }),
-      ],
+  await startWorker([
+    defineConsumer({
+      ...enrichAtOnce,
+      async handle(event) {
+        running += 1;
+        most = Math.max(most, running);
+        states.push(await redis.hget(keys.strikes('enrich'), event.id));
+        running -= 1;
+        if (!tried.has(event.id)) {
+          tried.add(event.id);
+          throw new RetryableError('not now', { code: 'busy' });
+        }
+        return emitBooked(event.data.created_at);
+      },
     }),
-  );
+  ]);
   await waitFor('all three', async () => (await enriched()).length === 3);
   assert.is(most, 1);
   assert.is(states.length, 6);
@@ -360,8 +319,7 @@ test('one that was condemned and is redriven starts with a clean record', async 
   await readAndDie(1);
   // It crashed its worker alone twice in a row before.
   await redis.hset(keys.strikes('enrich'), id, '4:2:0:alone:dead');
-  const worker = await startTestWorker({ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [enrichAtOnce] });
-  workers.push(worker);
+  await startWorker();
   await waitFor('the failure', async () => (await failed()).length === 1);
   assert.equal((await enriched()).length, 0);
   const [failure] = await readOpenFailures({ redis, keys });
@@ -377,10 +335,16 @@ test('deaths while no suspect ran alone speak for the suspect', async () => {
   await readAndDie(1);
   await redis.hset(keys.strikes('enrich'), id, '4:2:0:alone:dead');
   await redis.hset(keys.alive('enrich'), '*deaths', '1');
-  workers.push(await startTestWorker({ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [enrichAtOnce] }));
+  await startWorker();
   await waitFor('the follow-on', async () => (await enriched()).length === 1);
   assert.equal(await failed(), []);
 });
+
+/** How often the server has refused a command in this way. */
+async function countRefusals(code: string): Promise<number> {
+  const told = await redis.info('errorstats');
+  return Number(new RegExp(`errorstat_${code}:count=(\\d+)`).exec(told)?.[1] ?? 0);
+}
 
 function entryFields(name: string): string[] {
   const key = `calendly:invitee.created:${name}`;

@@ -96,7 +96,7 @@ export const DEFENCES: readonly Defence[] = [
     changes: [
       {
         file: 'src/lib/scripts/note-start.lua',
-        from: 'if control > now then return now - control end',
+        from: 'if control_ms > 0 then return -control_ms end',
         to: '',
       },
     ],

@@ -152,7 +152,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     while (calls < parallelMax && queue.length > 0) {
       calls += 1;
       const items = queue.splice(0, batchMax);
-      const noted = items.filter(({ entry }) => entry.crashes > 0);
+      const noted = items.filter(({ entry }) => entry.crashes > 0 && entry.verdict === 'usual');
       void (noted.length === 0 ? runCall(items) : runInTurn(items, noted)).finally(() => {
         calls -= 1;
         tellFree();
@@ -182,11 +182,17 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     if (suspects.length === 0 || isAborted || !isolation.enter()) return;
     const item = suspects.shift()!;
     aloneCalls += 1;
-    void runCall([item], () => noteStart(item, 'alone'), true).finally(() => {
+    void runAlone(item).finally(() => {
       aloneCalls -= 1;
       isolation.leave();
       tellFree();
     });
+  }
+
+  /** It is not as much as looked at before its start is noted: that alone may be what crashes a worker. */
+  async function runAlone(item: Held): Promise<void> {
+    if (await noteStart(item, 'alone')) await runCall([item], undefined, true);
+    else letGo(item);
   }
 
   function tellFree(): void {

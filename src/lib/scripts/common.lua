@@ -5,6 +5,12 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- How long (ms) what ends at `at` still lasts, which is so long at the most: more was noted before the clock went back.
+local function left_of(at, now, max_ms)
+  local left = tonumber(at or 0) - now
+  return left <= max_ms and math.max(0, left) or 0
+end
+
 -- ISO 8601 in UTC with milliseconds, from milliseconds since 1970 (days to civil date, proleptic Gregorian).
 local function iso(ms)
   local seconds = math.floor(ms / 1000)
@@ -242,10 +248,10 @@ local SUSPECT_CRASHES = 2
 -- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row/the longest run of the row (ms):unexplained deaths
 -- before:state:owner@since'. The state is 'run' (handed out as usual), 'begun' (its start was noted), 'wait' (for the isolation
 -- slot), 'alone' (in it, since then, ms) or 'condemned'. The owner stays known after its death: what it had alone explains
--- that death to every group.
+-- that death to every group. Nothing for any other text, as somebody may have put there by hand: crashes are counted anew.
 local function parse_strikes(text)
-  if not text then return end
-  local crashes, alone, longest, deaths, state, rest = string.match(text, '^(%d+):(%d+)/?(%d*):(%d+):(%a+):(.*)$')
+  local crashes, alone, longest, deaths, state, rest = string.match(text or '', '^(%d+):(%d+)/?(%d*):(%d+):(%a+):(.*)$')
+  if not crashes then return end
   local owner, since = string.match(rest, '^(.*)@(%d+)$')
   return { crashes = tonumber(crashes), alone = tonumber(alone), longest = tonumber(longest) or 0, deaths = tonumber(deaths),
     state = state, owner = owner or rest, since = tonumber(since) }
@@ -257,9 +263,13 @@ local function strikes_text(strikes)
     (strikes.owner or '') .. since)
 end
 
--- Whether no worker has died without a suspect since the last crash alone, so that the next one is of the same row.
-local function is_same_row(strikes, deaths)
-  return strikes.alone > 0 and strikes.deaths == deaths
+-- A crash in the isolation slot, after a run of so many ms. It is one of a row while no worker has died without a suspect
+-- since the one before.
+local function count_alone(strikes, deaths, ran_ms)
+  local is_next = strikes.alone > 0 and strikes.deaths == deaths
+  strikes.crashes, strikes.deaths, strikes.state = strikes.crashes + 1, deaths, 'wait'
+  strikes.alone = is_next and strikes.alone + 1 or 1
+  strikes.longest = is_next and math.max(strikes.longest, ran_ms) or ran_ms
 end
 
 -- Until it starts again, no death of a worker is held against it: a suspect is on its way to the isolation slot.
@@ -283,9 +293,11 @@ local DEAD_AFTER = 0.9
 -- After Redis was away every worker looks dead to the first who is back: they all get this long to say that they live.
 local QUIET_MS = 1200
 
+-- What was heard in the future was noted before the clock went back.
 local function is_dead(beats, name, now, visibility_ms)
   local beat = beats[name]
   return not beat or beat == 'dead' or tonumber(beat) < now - visibility_ms * DEAD_AFTER
+    or tonumber(beat) > now + visibility_ms
 end
 
 -- After a suspect's worker died the slot stays empty for so many times as long as the suspect had run, as long as it did at
@@ -294,26 +306,32 @@ end
 -- waits are.
 local CONTROL_GROWTH, CONTROL_MS_MAX = 2, 120000
 
--- The suspect that a worker died with, of whichever group, as a worker has one isolation slot: its strikes, group and event id.
-local function suspect_of(prefix, groups, name)
+-- By worker: the suspect that it has in the isolation slot, or died with, of whichever group, as a worker has one such slot.
+local function suspects_by_owner(prefix, groups)
+  local found = {}
   for group in string.gmatch(groups, '[^,]+') do
     local all = redis.call('HGETALL', prefix .. 'strikes:' .. group)
     for i = 1, #all, 2 do
       local strikes = parse_strikes(all[i + 1])
-      if strikes.owner == name and strikes.state ~= 'run' and strikes.state ~= 'begun' then return strikes, group, all[i] end
+      if strikes and strikes.owner ~= '' and strikes.state ~= 'run' and strikes.state ~= 'begun' then
+        local suspect = { group = group, event_id = all[i], strikes = strikes }
+        if strikes.state == 'alone' or not found[strikes.owner] then found[strikes.owner] = suspect end
+      end
     end
   end
+  return found
 end
 
--- Notes how long a suspect had run in the slot when its worker died. Returns for how long the slot is to stay empty (ms).
-local function note_run(prefix, group, event_id, strikes, ms, visibility_ms)
-  local deaths = tonumber(redis.call('HGET', prefix .. 'alive:' .. group, '*deaths') or 0)
-  local is_next = is_same_row(strikes, deaths)
-  strikes.longest = is_next and math.max(strikes.longest, ms) or ms
-  redis.call('HSET', prefix .. 'strikes:' .. group, event_id, strikes_text(strikes))
-  -- Another group may see this death after it was counted.
-  local before = is_next and strikes.alone - (strikes.state == 'alone' and 0 or 1) or 0
-  return math.min((strikes.longest + visibility_ms) * CONTROL_GROWTH ^ (before + 1), CONTROL_MS_MAX)
+-- Counts the crash of a suspect whose worker has died, once, however many groups see that death. Returns for how long the
+-- slot is to stay empty (ms).
+local function note_crash(prefix, suspect, ran_ms, visibility_ms)
+  local strikes = suspect.strikes
+  if strikes.state == 'alone' then
+    local deaths = tonumber(redis.call('HGET', prefix .. 'alive:' .. suspect.group, '*deaths') or 0)
+    count_alone(strikes, deaths, ran_ms)
+    redis.call('HSET', prefix .. 'strikes:' .. suspect.group, suspect.event_id, strikes_text(strikes))
+  end
+  return math.min((strikes.longest + visibility_ms) * CONTROL_GROWTH ^ strikes.alone, CONTROL_MS_MAX)
 end
 
 -- Who is there, as {consumer to beat}, and whether anybody may be taken for dead now. Each death is counted once: where that
@@ -330,17 +348,20 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
     beats['*quiet'] = now + QUIET_MS
     redis.call('HSET', alive, '*last', now, '*quiet', beats['*quiet'])
   end
-  if now < tonumber(beats['*quiet'] or 0) then return beats, false end
+  if left_of(beats['*quiet'], now, QUIET_MS) > 0 then return beats, false end
+  local control_ms, suspects = left_of(beats['*control'], now, CONTROL_MS_MAX), nil
   for name, beat in pairs(beats) do
     if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beats, name, now, visibility_ms) then
       redis.call('HSET', alive, name, 'dead')
       beats[name] = 'dead'
-      local suspect, its_group, event_id = suspect_of(prefix, groups, name)
+      suspects = suspects or suspects_by_owner(prefix, groups)
+      local suspect = suspects[name]
       if not suspect then
         beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1)
-      elseif suspect.since then
-        local ran_ms = math.max(0, tonumber(beat) - suspect.since)
-        redis.call('HSET', alive, '*control', now + note_run(prefix, its_group, event_id, suspect, ran_ms, visibility_ms))
+      elseif suspect.strikes.since then
+        local ran_ms = math.max(0, tonumber(beat) - suspect.strikes.since)
+        control_ms = math.max(control_ms, note_crash(prefix, suspect, ran_ms, visibility_ms))
+        redis.call('HSET', alive, '*control', now + control_ms)
       end
     end
   end

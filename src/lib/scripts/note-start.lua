@@ -7,8 +7,8 @@
 -- Returns 1, 0 where the claim was lost, or for how long it has to wait, as a negative number (ms)
 local now, state = now_ms(), ARGV[5]
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return 0 end
-local control = state == 'alone' and tonumber(redis.call('HGET', KEYS[3], '*control') or 0) or 0
-if control > now then return now - control end
+local control_ms = state == 'alone' and left_of(redis.call('HGET', KEYS[3], '*control'), now, CONTROL_MS_MAX) or 0
+if control_ms > 0 then return -control_ms end
 local strikes = parse_strikes(redis.call('HGET', KEYS[2], ARGV[4]))
 if strikes then
   strikes.state, strikes.owner, strikes.since = state, ARGV[2], now

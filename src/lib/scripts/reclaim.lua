@@ -26,17 +26,15 @@ local function judge(event_id, died)
   if not strikes and not died then return end
   strikes = strikes or { crashes = 0, alone = 0, longest = 0, deaths = 0, state = 'run' }
   if strikes.state == 'condemned' then return strikes end
-  -- At its first crash it is not known whether it had begun: what is handed out begins within the same moment.
-  local was_alone = strikes.state == 'alone'
-  local had_started = strikes.crashes == 0 or strikes.state == 'begun' or was_alone
-  if died and had_started then strikes.crashes = strikes.crashes + 1 end
-  strikes.state = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run'
-  if died and was_alone then
-    local deaths = tonumber(beats['*deaths'] or 0)
-    strikes.alone = is_same_row(strikes, deaths) and strikes.alone + 1 or 1
-    strikes.deaths = deaths
-    if strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES then strikes.state = 'condemned' end
+  if died and strikes.state == 'alone' then
+    -- As a rule that was counted when the death was seen.
+    count_alone(strikes, tonumber(beats['*deaths'] or 0), 0)
+  elseif died and (strikes.crashes == 0 or strikes.state == 'begun') then
+    -- At its first crash it is not known whether it had begun: what is handed out begins within the same moment.
+    strikes.crashes = strikes.crashes + 1
   end
+  strikes.state = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run'
+  if strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES then strikes.state = 'condemned' end
   return strikes
 end
 

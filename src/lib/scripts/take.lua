@@ -38,7 +38,7 @@ local function claim(i, id, event_id, fields)
 end
 
 local function take_again(i, span)
-  if span.hold > now_ms() then
+  if left_of(span.hold, now_ms(), HOLD_MS) > 0 then
     answer = answer or 'hold'
     return
   end
