@@ -20,9 +20,13 @@ export async function reportVanished(options: {
   const { redis, keys, log } = options;
   const count = loadScript(redis, 'count-deletions');
   const find = loadScript(redis, 'find-vanished');
-  const deleted = (await count([keys.trimmed(), ...STREAMS.map((stream) => keys.stream(stream))], STREAMS)) as string;
-  const seen = (await redis.get(keys.deletionsSeen())) ?? STREAMS.map(() => '0').join(',');
-  if (deleted === seen) return [];
+  const now = (await count([keys.trimmed(), ...STREAMS.map((stream) => keys.stream(stream))], STREAMS)) as string;
+  const seen = await redis.get(keys.deletionsSeen());
+  const isSomeMissing = isMissing(parseCounts(seen ?? ''), parseCounts(now));
+  if (!isSomeMissing) {
+    if (now !== seen) await redis.set(keys.deletionsSeen(), now);
+    return [];
+  }
   const plan = [keys.prefix, JSON.stringify(readersByStream()), JSON.stringify(STREAMS)];
   const reported: VanishedEntry[] = [];
   let held = 0;
@@ -35,6 +39,27 @@ export async function reportVanished(options: {
     }
   }
   // What is deleted meanwhile, and what a group holds as yet, is looked for the next time.
-  if (held === 0) await redis.set(keys.deletionsSeen(), deleted);
+  if (held === 0) await redis.set(keys.deletionsSeen(), now);
   return reported;
+}
+
+type Counts = { deleted: number; trimmed: number; first: string };
+
+const NO_ENTRY = '0-0';
+
+/** Of each stream, as `count-deletions.lua` writes them. */
+function parseCounts(text: string): Counts[] {
+  return STREAMS.map((_, index) => {
+    const [deleted = '0', trimmed = '0', first = NO_ENTRY] = (text.split(',')[index] ?? '').split(':');
+    return { deleted: Number(deleted), trimmed: Number(trimmed), first };
+  });
+}
+
+/** Whether entries are gone since that no trim has dropped, one by one or with their stream. */
+function isMissing(seen: readonly Counts[], now: readonly Counts[]): boolean {
+  return now.some(({ deleted, trimmed, first }, index) => {
+    const before = seen[index]!;
+    const isMadeAnew = before.first !== NO_ENTRY && before.first !== first && before.trimmed === trimmed;
+    return before.deleted !== deleted || isMadeAnew;
+  });
 }

@@ -69,6 +69,18 @@ test('one that no group has read is reported once, and a delivery after that is 
   await history.ended(again.eventId!);
 });
 
+test('what goes with its whole stream is told as well, also where the stream was made anew and filled again', async () => {
+  const ids = [(await append('a')).eventId!, (await append('b')).eventId!];
+  assert.equal(await report(), []);
+  const stream = keys().stream('events:calendly');
+  await redis.del(stream);
+  await redis.xgroup('CREATE', stream, 'enrich', '0', 'MKSTREAM');
+  for (const id of ['c', 'd', 'e']) await append(id);
+  const told = await report();
+  assert.equal(told.map(({ eventId }) => eventId).sort(), ids.sort());
+  assert.equal(await report(), []);
+});
+
 test('one that a worker holds is told when that has lost it without a word', async () => {
   const { eventId } = await append('a');
   const stream = keys().stream('events:calendly');
@@ -148,10 +160,15 @@ test('what trimming drops is no reason to look', async () => {
   const history = await start();
   await history.ended(await history.book('a'));
   await history.projected();
+  await report();
   const options = { redis, keys: keys(), projections, retentionMs: 1_000, now: Date.now() + 60_000 };
   assert.is((await trim(options, { isDryRun: false })).dropped, 3);
-  await report();
-  assert.is(await redis.exists(keys().deletionsSeen()), 0);
+  // Whoever looks finds this one.
+  const gone = `calendly-${Date.now()}-9`;
+  await redis.hset(keys().progress('gone'), 'id', gone, gone, '');
+  assert.equal(await report(), []);
+  await redis.xdel(keys().stream('events:calendly'), idOf((await append('b')).eventId!));
+  assert.ok((await report()).some(({ eventId }) => eventId === gone));
 });
 
 test('a worker looks by itself', async () => {
