@@ -53,18 +53,24 @@ function makeDisk() {
     syncDirectory: (_path: string) => Promise.resolve(),
     /** Whether a write finds no room. */
     isFull: (_path: string, _bytes: number) => false,
+    /** Whether what stands there cannot be read any more. */
+    isWorn: (_path: string, _at: number) => false,
     openFiles: 0,
     async openFile(...args: Parameters<typeof open>): Promise<FileHandle> {
       const file = await open(...args);
       const path = String(args[0]);
-      const [write, sync, datasync, close] = [file.write, file.sync, file.datasync, file.close].map((act) =>
-        (act as (...args: unknown[]) => Promise<unknown>).bind(file),
+      const [read, write, sync, datasync, close] = [file.read, file.write, file.sync, file.datasync, file.close].map(
+        (act) => (act as (...args: unknown[]) => Promise<unknown>).bind(file),
       );
       disk.openFiles += 1;
       return Object.assign(file, {
         async write(bytes: Buffer, from: number, length: number, at: number) {
           if (disk.isFull(path, length)) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
           return write!(bytes, from, length, at);
+        },
+        async read(bytes: Buffer, from: number, length: number, at: number) {
+          if (disk.isWorn(path, at)) throw Object.assign(new Error('input/output error'), { code: 'EIO' });
+          return read!(bytes, from, length, at);
         },
         async sync() {
           if ((await file.stat()).isDirectory()) {
@@ -400,6 +406,55 @@ for (const [what, count] of [
   });
 }
 
+test('a file that the disk does not give any more is kept whole, and what stands behind it is drained', async () => {
+  const disk = makeDisk();
+  const first = await bench.open({ openFile: disk.openFile, segmentBytesMax: 1 });
+  for (const number of numbers(3)) await first.takeIn(webhook(number));
+  const [, worn] = bench.segments();
+  disk.isWorn = (path) => path.endsWith(worn!);
+  await bench.empty();
+  await waitFor('the drain', () => first.figures().records === 0);
+  assert.equal(await bench.keysOf('calendly'), [1, 3].map(keyOf));
+  await waitFor('the file to be set aside', () => first.figures().unreadable === 1);
+  assert.equal(bench.unreadable(), [worn]);
+  assert.ok(bench.logLines().some(({ level, file }) => level === 50 && file === worn));
+  assert.is((await first.takeIn(webhook(4))).status, 'accepted');
+  await first.stop();
+
+  renameSync(join(bench.dir, 'unreadable', worn!), join(bench.dir, worn!));
+  const second = await bench.open({ openFile: disk.openFile });
+  assert.is(second.figures().unreadable, 1);
+  await second.stop();
+  renameSync(join(bench.dir, 'unreadable', worn!), join(bench.dir, worn!));
+  await drainAgain();
+  assert.equal(await bench.keysOf('calendly'), [1, 3, 4, 2].map(keyOf));
+});
+
+test('what a person takes from the shelf makes room', async () => {
+  const kept = join(bench.dir, 'unreadable', 'kept.damaged');
+  mkdirSync(dirname(kept), { recursive: true });
+  writeFileSync(kept, 'x'.repeat(3_900));
+  const spool = await bench.open({ bytesMax: 4_000 });
+  assert.equal([spool.figures().unreadable, spool.figures().bytes], [1, 3_900]);
+  await assertRefusedAsFull(spool.takeIn(webhook(1)));
+  rmSync(kept);
+  await waitFor('the room', () => spool.figures().unreadable === 0);
+  assert.is((await spool.takeIn(webhook(1))).status, 'spooled');
+});
+
+test('of a file that is cut short under its process the rest is told as gone, and the drain goes on', async () => {
+  const spool = await bench.open();
+  await spool.takeIn(webhook(1));
+  const path = join(bench.dir, bench.segments()[0]!);
+  const { size } = statSync(path);
+  await spool.takeIn(webhook(2));
+  truncateSync(path, size);
+  await bench.empty();
+  await waitFor('the drain', () => spool.figures().records === 0);
+  assert.ok(bench.logLines().some(({ level, msg }) => level === 50 && msg === 'a spool file was cut short'));
+  assert.is((await spool.takeIn(webhook(3))).status, 'accepted');
+});
+
 test('a file that a power cut left longer than what was written is drained as far as that goes', async () => {
   const path = await spoolThree();
   truncateSync(path, statSync(path).size + 4_096);
@@ -505,6 +560,11 @@ test('without room to copy what is damaged, its file is kept whole too', async (
   const kept = readFileSync(join(bench.dir, 'unreadable', basename(path)));
   assert.ok(kept.includes('N-3') && kept.length === bytes.length);
 });
+
+async function assertRefusedAsFull(answer: Promise<unknown>): Promise<void> {
+  const error = await answer.catch((error: Error) => error);
+  assert.match(((error as Error).cause as Error | undefined)?.message ?? '', 'the spool is full');
+}
 
 async function assertRefused(answer: Promise<unknown>): Promise<void> {
   const error = await answer.then(

@@ -4,12 +4,29 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
 import { encodeRecord, encodeSegmentHeader, type SpoolRecord } from './format.js';
-import { type OpenFile, openSegment, removeSegment, type Segment, syncDirectory, writeAll } from './segment.js';
+import {
+  isUnreadable,
+  type OpenFile,
+  openSegment,
+  removeSegment,
+  type Segment,
+  syncDirectory,
+  writeAll,
+} from './segment.js';
 
 const SEGMENT_NAME = /^\d{16}[\w-]*\.spool$/;
 
 /** `unreadable`: what nobody could append or read, kept for a person to look at. */
-export type Shelf = { dir: string; openFile: OpenFile; files: number; bytes: number };
+export type Shelf = {
+  dir: string;
+  openFile: OpenFile;
+  files: number;
+  bytes: number;
+  /** When it was looked at last, ms since 1970. */
+  seenAtMs: number;
+};
+
+const LOOK_MS = 5_000;
 
 /** Makes the directory, readable by its owner alone. Throws `ConfigError` where it cannot be used. */
 export async function prepareDirectory(dir: string, openFile: OpenFile, log: Logger): Promise<void> {
@@ -52,7 +69,13 @@ export async function openSegments(
   const segments: Segment[] = [];
   let lastSeq = 0;
   for (const name of (await readdir(dir)).filter((name) => SEGMENT_NAME.test(name)).sort()) {
-    const { segment, survey, cutBytes } = await openSegment(join(dir, name), openFile);
+    const opened = await openSegment(join(dir, name), openFile).catch(async (error: unknown) => {
+      if (!isUnreadable(error)) throw error;
+      log.error({ file: name }, 'a spool file cannot be read: it is kept whole, and not drained');
+      await rename(join(dir, name), join(dir, 'unreadable', name));
+    });
+    if (opened === undefined) continue;
+    const { segment, survey, cutBytes } = opened;
     lastSeq = Math.max(lastSeq, survey.lastSeq);
     if (cutBytes > 0) log.warn({ file: name, cutBytes }, 'the torn end of a spool file was cut off');
     if (segment.position < segment.end) segments.push(segment);
@@ -62,12 +85,25 @@ export async function openSegments(
 }
 
 export async function readShelf(dir: string, openFile: OpenFile): Promise<Shelf> {
-  const shelf: Shelf = { dir: join(dir, 'unreadable'), openFile, files: 0, bytes: 0 };
-  for (const name of await readdir(shelf.dir)) {
-    shelf.files += 1;
-    shelf.bytes += (await stat(join(shelf.dir, name))).size;
-  }
+  const shelf: Shelf = { dir: join(dir, 'unreadable'), openFile, files: 0, bytes: 0, seenAtMs: Date.now() };
+  await measureShelf(shelf);
   return shelf;
+}
+
+async function measureShelf(shelf: Shelf): Promise<void> {
+  const sizes: number[] = [];
+  for (const name of await readdir(shelf.dir)) sizes.push((await stat(join(shelf.dir, name))).size);
+  shelf.files = sizes.length;
+  shelf.bytes = sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** Looks, beside all else and now and then, whether a person has taken files away, which makes room. */
+export function lookAtShelf(shelf: Shelf): void {
+  const now = Date.now();
+  if (shelf.files === 0 || Math.abs(now - shelf.seenAtMs) < LOOK_MS) return;
+  shelf.seenAtMs = now;
+  // A file that is taken away just now is not there to be measured: it is looked again.
+  measureShelf(shelf).catch(() => {});
 }
 
 /** A segment of its own: moved back into the spool's directory, it is tried again at the next start. */

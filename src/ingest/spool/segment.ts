@@ -95,6 +95,11 @@ function isTornOff(tail: Buffer): boolean {
   return readRecord(tail, 0).kind === 'incomplete' || tail.every((byte) => byte === 0);
 }
 
+/** Whether the disk itself has failed, as where a sector is worn out. */
+export function isUnreadable(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EIO';
+}
+
 export function hasHeldRecords({ end }: Segment): boolean {
   return end > SEGMENT_HEADER_BYTES;
 }
@@ -140,7 +145,9 @@ async function findDamage(segment: Segment): Promise<Found> {
   // Others may have been appended meanwhile.
   segment.records += survey.records - records;
   const first = survey.damaged[0];
-  const length = survey.records === 0 ? rest.length : first?.start === 0 ? first.end : 0;
+  // Where no record follows that is all of the file, and where it was cut short, what is gone.
+  if (survey.records === 0) return { kind: 'damaged', start: position, end, bytes: rest };
+  const length = first?.start === 0 ? first.end : 0;
   return { kind: 'damaged', start: position, end: position + length, bytes: rest.subarray(0, length) };
 }
 

@@ -1,12 +1,22 @@
 /** The records of a spool: put in at the end, many with one fsync, and taken out at the front, one by one. */
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
-import { openSegments, readShelf, segmentPath, shelveDamage, shelveRecord, shelveSegment } from './directory.js';
+import {
+  lookAtShelf,
+  openSegments,
+  readShelf,
+  segmentPath,
+  shelveDamage,
+  shelveRecord,
+  shelveSegment,
+} from './directory.js';
 import { encodeRecord, type SpooledWebhook, type SpoolRecord } from './format.js';
 import {
   appendRecords,
   createSegment,
+  type Found,
   hasHeldRecords,
+  isUnreadable,
   type OpenFile,
   readNext,
   removeSegment,
@@ -64,11 +74,13 @@ type Waiting = { bytes: Buffer; seq: number; resolve: () => void; reject: (error
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 const FAILING_MS = 5_000;
+/** A part of the disk that cannot be read this often is not waited for. */
+const READS_MAX = 5;
 
 export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   const { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, confirmOwner, log } = options;
-  const shelf = await readShelf(dir, openFile);
   const { segments, lastSeq } = await openSegments(dir, openFile, log);
+  const shelf = await readShelf(dir, openFile);
   let nextSeq = Math.max(lastSeq + 1, Date.now() * 1_000);
   let queue: Waiting[] = [];
   let queuedBytes = 0;
@@ -79,6 +91,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   let saving: Promise<void> | undefined;
   let refusedForSpace = false;
   let failedAtMs = Number.NEGATIVE_INFINITY;
+  let misreads = 0;
   let notify = () => {};
   const removals = new Set<Promise<void>>();
 
@@ -90,6 +103,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     const bytes = encodeRecord({ seq, receivedAtMs: Date.now(), delivery, webhook });
     if (bytesOnDisk() + queuedBytes + batchBytes + bytes.length > bytesMax) {
       refusedForSpace = true;
+      lookAtShelf(shelf);
       return Promise.reject(new SpoolRefusedError('the spool is full'));
     }
     nextSeq += 1;
@@ -215,16 +229,42 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       dropDone();
       const segment = segments.find(({ position, end }) => position < end);
       if (segment === undefined) return undefined;
-      const found = await readNext(segment);
-      if (found.kind === 'record') {
+      const found = await readOrSkip(segment);
+      if (found?.kind === 'record') {
         front = { record: found.record, segment, end: found.end };
-      } else {
-        const file = await setAside(segment, () => shelveDamage(shelf, segment, found.start, found.bytes));
-        log.error({ file, bytes: found.bytes.length }, 'a damaged part of the spool was set aside');
+      } else if (found !== undefined) {
+        await setDamageAside(segment, found);
         segment.position = found.end;
         saving ??= savePositions();
       }
     }
+  }
+
+  /** Nothing where the disk does not give the rest of the file: it is kept whole, for a person to save what can be. */
+  async function readOrSkip(segment: Segment): Promise<Found | undefined> {
+    try {
+      const found = await readNext(segment);
+      misreads = 0;
+      return found;
+    } catch (error) {
+      misreads += 1;
+      if (!isUnreadable(error) || misreads < READS_MAX) throw error;
+      misreads = 0;
+      const file = basename(segment.path);
+      log.error({ file, records: segment.records }, 'a spool file cannot be read: it is kept whole, and not drained');
+      segment.isKept = true;
+      segment.position = segment.end;
+      segment.records = 0;
+      return undefined;
+    }
+  }
+
+  async function setDamageAside(segment: Segment, { start, end, bytes }: Found & { kind: 'damaged' }): Promise<void> {
+    const missing = end - start - bytes.length;
+    if (missing > 0) log.error({ file: basename(segment.path), bytes: missing }, 'a spool file was cut short');
+    if (bytes.length === 0) return;
+    const file = await setAside(segment, () => shelveDamage(shelf, segment, start, bytes));
+    log.error({ file, bytes: bytes.length }, 'a damaged part of the spool was set aside');
   }
 
   function removeHead(): void {
@@ -274,12 +314,15 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       if (Date.now() - failedAtMs < FAILING_MS) return 'failing';
       return refusedForSpace ? 'full' : 'accepting';
     },
-    figures: () => ({
-      records: countRecords(),
-      bytes: bytesOnDisk(),
-      unreadable: shelf.files,
-      oldestAtMs: front?.record.receivedAtMs,
-    }),
+    figures() {
+      lookAtShelf(shelf);
+      return {
+        records: countRecords(),
+        bytes: bytesOnDisk(),
+        unreadable: shelf.files,
+        oldestAtMs: front?.record.receivedAtMs,
+      };
+    },
     async close() {
       await writing;
       await saving;
