@@ -172,6 +172,24 @@ test('a meeting leaves its summary as a note on each external participant, never
   );
 });
 
+test('a meeting of which one lead is refused for good is one failure that names it; the others are written', async () => {
+  await start({ MAX_ATTEMPTS: '2' });
+  const person = (name: string, address: string) => ({ name, email: address });
+  const tooLong = `ada@${'a'.repeat(60)}.${'b'.repeat(60)}.example`;
+  const participants = [
+    person('Karen Liu', 'karen@brightwater.example'),
+    person('Ada Byron', tooLong),
+    person('Omar Haddad', 'omar@brightwater.example'),
+  ];
+  const chain = await pipeline.finished(await pipeline.send('readai', meeting({ participants })));
+  assert.is(chain.status, 'failed');
+  assert.match(chain.failure!.error.message, tooLong);
+  assert.is(await pipeline.redis.xlen(pipeline.keys.stream('events:failed')), 1);
+  const written = zoho.leads().map(({ Email }) => Email);
+  assert.equal(written.sort(), ['karen@brightwater.example', 'omar@brightwater.example']);
+  assert.is(zoho.notes().length, 2);
+});
+
 test('a meeting pushed again with other content updates its note; an older revision that comes late writes nothing', async () => {
   await start();
   await pipeline.finished(await pipeline.send('readai', meeting()));

@@ -123,4 +123,22 @@ test('entries of three versions are run, replayed and rebuilt alike', async () =
   );
 });
 
+test('a worker of the release before leaves what a newer one wrote to that, at the cost of no attempt', async () => {
+  const { redis, keys } = pipeline!;
+  const before = await readStream({ redis, keys }, 'events:enriched');
+  const { fields } = before.at(-1)!;
+  const key = 'calendly:invitee.created:inv4';
+  const newest = { ...fields, v: '4', key, data: fields.data!.replaceAll('third.example', 'fourth.example') };
+  const id = await redis.xadd(keys.stream('events:enriched'), '*', ...Object.entries(newest).flat());
+  const isParked = () => redis.zscore(keys.parked('crm-sync'), `enriched-${id}`);
+  await waitFor('it to be put off', isParked);
+  assert.equal(JSON.parse((await redis.hget(keys.attempts('crm-sync'), `enriched-${id}`)) ?? '{}').spent ?? 0, 0);
+
+  Object.assign(catalogue['lead.enriched'], { version: 4 });
+  STEPS['lead.enriched'] = { ...STEPS['lead.enriched'], 3: (data) => data };
+  await redis.zadd(keys.parked('crm-sync'), 0, `enriched-${id}`);
+  await waitFor('the lead', async () => crm.leadsOf('karen@fourth.example').length === 1);
+  assert.is(await redis.xlen(keys.stream('events:failed')), 0);
+});
+
 test.run();
