@@ -97,6 +97,8 @@ export async function startProxy(options: {
     if (fault.kind !== 'pass') await hinder(unit);
     if (fault.kind === 'cut-commands' && unit.passage && random.chance(fault.probability)) {
       hits += 1;
+      // What is next in line must not follow the half of this one: its bytes would be taken for the other half.
+      connection.isForgotten = true;
       upstream.write(unit.bytes.subarray(0, random.int(1, unit.bytes.length - 1)), () => connection.destroy());
       return;
     }
