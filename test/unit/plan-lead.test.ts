@@ -90,12 +90,6 @@ const cases: [string, Parameters<typeof plan>, Record<string, string>][] = [
   ],
 ];
 
-test('what was written to another lead of the address, which is gone, keeps no field of this one empty', () => {
-  const known = { ...wrote(1, 'Company', 'Brightwater'), leadId: 'another' };
-  assert.equal(plan([said(2, ['company', 'Brightwater'])], { Company: null }, known), { Company: 'Brightwater' });
-  assert.equal(plan([said(2, ['company', 'Brightwater'])], { Company: 'BW Holding' }, known), {});
-});
-
 for (const [name, args, expected] of cases) {
   test(name, () => assert.equal(plan(...args), expected));
 }

@@ -46,10 +46,9 @@ export function planLead(input: {
 }): LeadPlan {
   const { email, known, crmLead, fieldMap } = input;
   const plan: LeadPlan = { email, crmLead, fields: new Map(), standing: new Map() };
-  const isAnother = crmLead !== undefined && known.leadId !== undefined && known.leadId !== crmLead.id;
   for (const [ours, best] of bestFacts(input)) {
     const target = fieldMap.get(ours)!;
-    const decision = decideField(best, target, { crmLead, written: writtenOf(known, target.field), isAnother });
+    const decision = decideField(best, target, writtenOf(known, target.field), crmLead);
     if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(target.field, best);
   }
   return plan;
@@ -96,14 +95,14 @@ type FieldDecision = 'write' | 'leave' | 'stands';
  * - The lead is new: write.
  * - The field belongs to the service: the better or later fact stands.
  * - It holds what this service wrote: the same, so an older fact never wins over a later one.
- * - It is empty: fill it, unless this service had written to it: then a person has cleared it. What was written to another
- *   lead of the same address, which is gone, says nothing of this one.
+ * - It is empty: fill it, unless this service had written to it: then a person has cleared it.
  * - Anything else is a person's.
  */
 export function decideField(
   fact: PlannedField,
   target: FieldTarget,
-  { crmLead, written, isAnother }: { crmLead: CrmLead | undefined; written: Written | undefined; isAnother: boolean },
+  written: Written | undefined,
+  crmLead: CrmLead | undefined,
 ): FieldDecision {
   if (crmLead === undefined) return 'write';
   const current = hashOfCurrent(crmLead, target.field);
@@ -113,7 +112,7 @@ export function decideField(
   const mayReplace = written === undefined || !beats(written, fact);
   if (isSame) return isOurs && mayReplace ? 'stands' : 'leave';
   if (target.owner === 'service') return mayReplace || isEmpty ? 'write' : 'leave';
-  if (isEmpty) return (written === undefined || isAnother) && fact.quality > 0 ? 'write' : 'leave';
+  if (isEmpty) return written === undefined && fact.quality > 0 ? 'write' : 'leave';
   return isOurs && mayReplace ? 'write' : 'leave';
 }
 

@@ -26,7 +26,7 @@ const WRITTEN = new Map([
 /** What a broken campaign link leaves: `{{campaign}}`, `(not set)`. */
 const EMPTY = /^(\(.*\)|\{.*\}|undefined|null|none|n\/a)$/i;
 
-/** Where no campaign is told: a stand-in, which never takes the place of a campaign. */
+/** Where no campaign is told, or Calendly names itself: a stand-in, which never takes the place of a campaign. */
 export const NO_CAMPAIGN = 'Calendly';
 
 export function leadSourceOf(tracking: CalendlyInviteeWebhook['payload']['tracking']): string {
