@@ -438,7 +438,9 @@ test('what a person takes from the shelf makes room', async () => {
   assert.equal([spool.figures().unreadable, spool.figures().bytes], [1, 3_900]);
   await assertRefusedAsFull(spool.takeIn(webhook(1)));
   rmSync(kept);
+  assert.is(spool.health(), 'full');
   await waitFor('the room', () => spool.figures().unreadable === 0);
+  await waitFor('its word', () => spool.health() === 'accepting');
   assert.is((await spool.takeIn(webhook(1))).status, 'spooled');
 });
 

@@ -4,15 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
 import { encodeRecord, encodeSegmentHeader, type SpoolRecord } from './format.js';
-import {
-  isUnreadable,
-  type OpenFile,
-  openSegment,
-  removeSegment,
-  type Segment,
-  syncDirectory,
-  writeAll,
-} from './segment.js';
+import { type OpenFile, openSegment, removeSegment, type Segment, syncDirectory, writeAll } from './segment.js';
 
 const SEGMENT_NAME = /^\d{16}[\w-]*\.spool$/;
 
@@ -69,12 +61,12 @@ export async function openSegments(
   const segments: Segment[] = [];
   let lastSeq = 0;
   for (const name of (await readdir(dir)).filter((name) => SEGMENT_NAME.test(name)).sort()) {
-    const opened = await openSegment(join(dir, name), openFile).catch(async (error: unknown) => {
-      if (!isUnreadable(error)) throw error;
+    const opened = await openSegment(join(dir, name), openFile);
+    if (opened === undefined) {
       log.error({ file: name }, 'a spool file cannot be read: it is kept whole, and not drained');
       await rename(join(dir, name), join(dir, 'unreadable', name));
-    });
-    if (opened === undefined) continue;
+      continue;
+    }
     const { segment, survey, cutBytes } = opened;
     lastSeq = Math.max(lastSeq, survey.lastSeq);
     if (cutBytes > 0) log.warn({ file: name, cutBytes }, 'the torn end of a spool file was cut off');
@@ -97,13 +89,17 @@ async function measureShelf(shelf: Shelf): Promise<void> {
   shelf.bytes = sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** Looks, beside all else and now and then, whether a person has taken files away, which makes room. */
-export function lookAtShelf(shelf: Shelf): void {
+/** Looks, beside all else and now and then, whether a person has taken files away: `onRoom` is then called. */
+export function lookAtShelf(shelf: Shelf, onRoom: () => void): void {
   const now = Date.now();
   if (shelf.files === 0 || Math.abs(now - shelf.seenAtMs) < LOOK_MS) return;
   shelf.seenAtMs = now;
+  const before = shelf.bytes;
+  const measured = measureShelf(shelf).then(() => {
+    if (shelf.bytes < before) onRoom();
+  });
   // A file that is taken away just now is not there to be measured: it is looked again.
-  measureShelf(shelf).catch(() => {});
+  measured.catch(() => {});
 }
 
 /** A segment of its own: moved back into the spool's directory, it is tried again at the next start. */

@@ -1,6 +1,7 @@
 /** One file of a spool. Written at its end by the intake, read from its position by the drain. */
 import { type FileHandle, type open, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError } from '../../lib/config.js';
 import {
   encodePosition,
@@ -57,15 +58,24 @@ export async function createSegment(path: string, openFile: OpenFile): Promise<S
 
 export type Opened = { segment: Segment; survey: Survey; cutBytes: number };
 
+/** A part of the disk that cannot be read this often is not waited for. */
+export const READS_MAX = 5;
+const READ_AGAIN_MS = 100;
+
 /**
  * Opens a segment that an earlier process wrote, and cuts off a record that was not written to its end: nobody was told that it
- * is there. One that is whole and damaged stays, for the drain to set it aside: it may have been answered.
+ * is there. One that is whole and damaged stays, for the drain to set it aside: it may have been answered. Nothing where the
+ * disk does not give it.
  */
-export async function openSegment(path: string, openFile: OpenFile): Promise<Opened> {
+export async function openSegment(path: string, openFile: OpenFile): Promise<Opened | undefined> {
   const file = await openFile(path, 'r+');
   try {
     const { size } = await file.stat();
-    const bytes = await readRange(file, 0, size);
+    const bytes = await readPatiently(file, size);
+    if (bytes === undefined) {
+      await file.close();
+      return undefined;
+    }
     const header = readSegmentHeader(bytes);
     if (header.kind === 'foreign') {
       throw new ConfigError(
@@ -87,6 +97,18 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
   } catch (error) {
     await file.close().catch(() => {});
     throw error;
+  }
+}
+
+async function readPatiently(file: FileHandle, size: number): Promise<Buffer | undefined> {
+  for (let reads = 1; ; reads += 1) {
+    try {
+      return await readRange(file, 0, size);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      if (reads === READS_MAX) return undefined;
+      await sleep(READ_AGAIN_MS);
+    }
   }
 }
 

@@ -18,6 +18,7 @@ import {
   hasHeldRecords,
   isUnreadable,
   type OpenFile,
+  READS_MAX,
   readNext,
   removeSegment,
   type Segment,
@@ -74,8 +75,6 @@ type Waiting = { bytes: Buffer; seq: number; resolve: () => void; reject: (error
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 const FAILING_MS = 5_000;
-/** A part of the disk that cannot be read this often is not waited for. */
-const READS_MAX = 5;
 
 export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   const { dir, bytesMax, deadlineMs, segmentBytesMax, openFile, confirmOwner, log } = options;
@@ -98,12 +97,16 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   const bytesOnDisk = () => segments.reduce((sum, { end }) => sum + end, shelf.bytes);
   const countRecords = () => segments.reduce((sum, { records }) => sum + records, 0);
 
+  function noteRoom(): void {
+    refusedForSpace = false;
+  }
+
   function put(webhook: SpooledWebhook, delivery: string): Promise<number> {
     const seq = nextSeq;
     const bytes = encodeRecord({ seq, receivedAtMs: Date.now(), delivery, webhook });
     if (bytesOnDisk() + queuedBytes + batchBytes + bytes.length > bytesMax) {
       refusedForSpace = true;
-      lookAtShelf(shelf);
+      lookAtShelf(shelf, noteRoom);
       return Promise.reject(new SpoolRefusedError('the spool is full'));
     }
     nextSeq += 1;
@@ -315,7 +318,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       return refusedForSpace ? 'full' : 'accepting';
     },
     figures() {
-      lookAtShelf(shelf);
+      lookAtShelf(shelf, noteRoom);
       return {
         records: countRecords(),
         bytes: bytesOnDisk(),
