@@ -81,12 +81,12 @@ test('one that ends its process fails alone; of thirty neighbours none does, and
   assert.is(await redis.hlen(keys.strikes('enrich')), 0);
 });
 
-/** An entry that a worker died with some seconds ago, and what was known of it by then. */
+/** An entry that a worker died with some seconds ago, and what was known of it by then; `@` is the time of its start. */
 async function addAbandoned(name: string, strikes: string, worker = 'dead'): Promise<string> {
   const id = await add(name);
   await readAndDie(1, worker);
   const ago = Date.now() - 5_000;
-  await redis.hset(keys.strikes('enrich'), id, `${strikes}@${ago}`);
+  await redis.hset(keys.strikes('enrich'), id, strikes.replace('@', `@${ago}`));
   await redis.hset(keys.alive('enrich'), worker, ago + 1_000);
   return id;
 }
@@ -97,7 +97,8 @@ test('the slot stays empty for longer the longer a suspect ran, and the more oft
   const staysEmpty = async (ms: number, { alone, deaths = 0 }: { alone: string; deaths?: number }) => {
     startAnew();
     await makeGroup();
-    await addAbandoned('a', `4:${alone}:0:alone:dead`);
+    const [inRow, longest] = alone.split('/');
+    await addAbandoned('a', `4:${inRow}:0:alone:dead@~${longest}`);
     await redis.hset(keys.alive('enrich'), '*deaths', deaths);
     const before = Date.now();
     await startWorker([enrichAtOnce], { MAX_ATTEMPTS: '20' });
@@ -115,29 +116,59 @@ test('the slot stays empty for longer the longer a suspect ran, and the more oft
 
 test('a crash of another suspect does not shorten the time that the slot stays empty', async () => {
   await makeGroup();
-  await addAbandoned('a', '4:2/5000:0:alone:dead1', 'dead1');
+  await addAbandoned('a', '4:2:0:alone:dead1@~5000', 'dead1');
   await startWorker([enrichAtOnce], { MAX_ATTEMPTS: '20' });
   const until = await waitFor('the control', control);
-  const other = await addAbandoned('b', '2:0/0:0:alone:dead2', 'dead2');
+  const other = await addAbandoned('b', '2:0:0:alone:dead2@', 'dead2');
   await waitFor('the other crash', async () =>
-    (await redis.hget(keys.strikes('enrich'), other))?.startsWith('3:1/1000:0:wait:'),
+    (await redis.hget(keys.strikes('enrich'), other))?.startsWith('3:1:0:wait:'),
   );
   assert.is(await control(), until);
 });
 
 test('a death after a crash alone speaks for the suspect, also where it is taken over much later', async () => {
   await makeGroup();
-  const id = await addAbandoned('a', '3:0/0:0:alone:dead');
+  const id = await addAbandoned('a', '3:0:0:alone:dead@');
   // One with fewer crashes has the slot, and waits in it.
-  await addAbandoned('b', '2:0/0:0:wait:', 'dead before');
+  await addAbandoned('b', '2:0:0:wait:', 'dead before');
   await redis.hset(keys.alive('enrich'), { 'dead before': 'dead', '*control': Date.now() + LONG_MS });
   await startWorker();
-  await waitFor('the crash', async () => (await redis.hget(keys.strikes('enrich'), id))?.startsWith('4:1/1000:0:'));
+  await waitFor('the crash', async () => (await redis.hget(keys.strikes('enrich'), id))?.startsWith('4:1:0:'));
   await redis.hset(keys.alive('enrich'), { another: Date.now() - 5_000 });
   await waitFor('its death', async () => (await redis.hget(keys.alive('enrich'), '*deaths')) === '1');
-  assert.match((await redis.hget(keys.strikes('enrich'), id)) ?? '', /^4:1\/1000:0:/);
+  assert.match((await redis.hget(keys.strikes('enrich'), id)) ?? '', /^4:1:0:.*~1000$/);
   await redis.hdel(keys.alive('enrich'), '*control');
   await waitFor('both', async () => (await enriched()).length === 2);
+});
+
+test('who is not heard of any more in one group and works on in another has not crashed', async () => {
+  await makeGroup();
+  const id = await add('a');
+  await readAndDie(1, 'w1');
+  const strikes = `2:0:0:alone:w1@${Date.now() - 5_000}`;
+  await redis.hset(keys.strikes('enrich'), id, strikes);
+  await redis.hset(keys.alive('enrich'), 'w1', Date.now());
+  await redis.hset(keys.alive('summarize'), 'w1', Date.now() - 100_000);
+  const idle = defineConsumer({
+    name: 'summarize',
+    on: ['readai.meeting_completed'],
+    emits: ['meeting.summarized'],
+    handle: async () => [],
+  });
+  await startWorker([enrichAtOnce, idle], { VISIBILITY_TIMEOUT_MS: '60000' });
+  await waitFor('the other group to see it', async () => (await redis.hget(keys.alive('summarize'), 'w1')) === 'dead');
+  assert.is(await redis.hget(keys.strikes('enrich'), id), strikes);
+});
+
+test('a worker that died with the last crash, or after it, without the suspect speaks for that', async () => {
+  await makeGroup();
+  const id = await add('a');
+  await readAndDie(1);
+  await redis.hset(keys.strikes('enrich'), id, '5:3:0:wait:dead');
+  await redis.hset(keys.alive('enrich'), { dead: 'dead', '*deaths': 1 });
+  await startWorker();
+  await waitFor('the follow-on', async () => (await enriched()).length === 1);
+  assert.equal(await failed(), []);
 });
 
 test('what ends a worker before its handler begins is found out as well', async () => {
@@ -151,7 +182,7 @@ test('what ends a worker before its handler begins is found out as well', async 
 
 test('what is condemned begins no more, however long its end takes', async () => {
   await makeGroup();
-  const id = await addAbandoned('a', '5:3/0:0:condemned:dead');
+  const id = await addAbandoned('a', '5:3:0:condemned:dead@');
   await redis.set(keys.stream('events:failed'), 'in the way');
   const worker = await startWorker();
   await waitFor('it to be taken over', async () => {
@@ -179,8 +210,8 @@ test('strikes that nobody can read count for nothing and hold nobody up', async 
 
 test('after Redis’ clock went back by an hour nothing waits for an hour', async () => {
   await makeGroup();
-  await addAbandoned('usual', '1:0/0:0:begun:dead');
-  await addAbandoned('suspect', '2:0/0:0:wait:');
+  await addAbandoned('usual', '1:0:0:begun:dead@');
+  await addAbandoned('suspect', '2:0:0:wait:');
   const anHour = Date.now() + 3_600_000;
   const noted = { '*last': anHour, '*quiet': anHour, '*control': anHour, dead: anHour, former: anHour };
   await redis.hset(keys.alive('enrich'), noted);
@@ -309,7 +340,7 @@ test('a suspect that is parked and comes back is still a suspect, and one slot i
   await waitFor('all three', async () => (await enriched()).length === 3);
   assert.is(most, 1);
   assert.is(states.length, 6);
-  for (const state of states) assert.match(state ?? '', /^2:0\/0:0:alone:/);
+  for (const state of states) assert.match(state ?? '', /^2:0:0:alone:/);
   await waitFor('clean strikes', async () => (await redis.hlen(keys.strikes('enrich'))) === 0);
 });
 

@@ -100,7 +100,7 @@ export const DEFENCES: readonly Defence[] = [
         to: '',
       },
     ],
-    tests: ['test/integration/isolation.test.ts'],
+    tests: ['test/integration/isolation.test.ts', 'test/integration/restart-storm.test.ts'],
   },
   {
     name: 'safe trim',

@@ -26,6 +26,8 @@ export type GroupRunner = {
    * Ends within a second of the grace, also where Redis does not answer.
    */
   stop: () => Promise<void>;
+  /** Ends the heartbeat: to be called once all groups of the worker have stopped. */
+  beNoMore: () => void;
   /** Aborts what runs and hands back all that is held, in a moment. */
   stopNow: () => Promise<void>;
   /** When the read loop last came round (`performance.now()`): liveness is this, not an open connection. */
@@ -110,8 +112,8 @@ export function runGroup(options: {
       endReading();
       deliverer.abort();
       await within(HAND_BACK_MS, handBack(deliverer.held()));
-      heartbeat.stop();
     },
+    beNoMore: () => heartbeat.stop(),
     lastLoopAt: () => lastLoopAt,
     reconnected: () => takeOver.findStrays(),
   };
@@ -240,7 +242,6 @@ export function runGroup(options: {
     await ended;
     deliverer.abort();
     await within(ABORTED_WAIT_MS, deliverer.idle());
-    heartbeat.stop();
     await within(HAND_BACK_MS, handBack(deliverer.held()));
   }
 

@@ -139,6 +139,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 
   async function leave(ms: number): Promise<void> {
     ending.abort();
+    // Not before: who is still at work in one group must be taken for dead in none.
+    for (const runner of runners) runner.beNoMore();
     for (const event of ['ready', '+node']) redis.off(event, onReady);
     await within(Math.max(LEAVE_MS_MIN, ms), Promise.all(groups.map(({ upkeep }) => upkeep.leave().catch(() => {}))));
   }

@@ -245,22 +245,24 @@ end
 -- An entry that was started in so many crashes is a suspect: it runs alone.
 local SUSPECT_CRASHES = 2
 
--- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row/the longest run of the row (ms):unexplained deaths
--- before:state:owner@since'. The state is 'run' (handed out as usual), 'begun' (its start was noted), 'wait' (for the isolation
+-- Crashes are kept (`strikes:{group}`) as 'crashes:of these alone, in a row:unexplained deaths before:state:owner@since~longest
+-- run of the row (ms)'. The state is 'run' (handed out as usual), 'begun' (its start was noted), 'wait' (for the isolation
 -- slot), 'alone' (in it, since then, ms) or 'condemned'. The owner stays known after its death: what it had alone explains
 -- that death to every group. Nothing for any other text, as somebody may have put there by hand: crashes are counted anew.
 local function parse_strikes(text)
-  local crashes, alone, longest, deaths, state, rest = string.match(text or '', '^(%d+):(%d+)/?(%d*):(%d+):(%a+):(.*)$')
+  local crashes, alone, deaths, state, rest = string.match(text or '', '^(%d+):(%d+):(%d+):(%a+):(.*)$')
   if not crashes then return end
-  local owner, since = string.match(rest, '^(.*)@(%d+)$')
-  return { crashes = tonumber(crashes), alone = tonumber(alone), longest = tonumber(longest) or 0, deaths = tonumber(deaths),
-    state = state, owner = owner or rest, since = tonumber(since) }
+  local before, longest = string.match(rest, '^(.*)~(%d+)$')
+  local owner, since = string.match(before or rest, '^(.*)@(%d+)$')
+  return { crashes = tonumber(crashes), alone = tonumber(alone), deaths = tonumber(deaths), state = state,
+    owner = owner or before or rest, since = tonumber(since), longest = tonumber(longest) or 0 }
 end
 
 local function strikes_text(strikes)
   local since = strikes.since and string.format('@%d', strikes.since) or ''
-  return string.format('%d:%d/%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.longest, strikes.deaths, strikes.state,
-    (strikes.owner or '') .. since)
+  local longest = strikes.longest > 0 and string.format('~%d', strikes.longest) or ''
+  return string.format('%d:%d:%d:%s:%s', strikes.crashes, strikes.alone, strikes.deaths, strikes.state,
+    (strikes.owner or '') .. since .. longest)
 end
 
 -- A crash in the isolation slot, after a run of so many ms. It is one of a row while no worker has died without a suspect
@@ -322,13 +324,14 @@ local function suspects_by_owner(prefix, groups)
   return found
 end
 
--- Counts the crash of a suspect whose worker has died, once, however many groups see that death. Returns for how long the
--- slot is to stay empty (ms).
-local function note_crash(prefix, suspect, ran_ms, visibility_ms)
-  local strikes = suspect.strikes
-  if strikes.state == 'alone' then
-    local deaths = tonumber(redis.call('HGET', prefix .. 'alive:' .. suspect.group, '*deaths') or 0)
-    count_alone(strikes, deaths, ran_ms)
+-- Counts the crash of a suspect whose worker has died, once, however many groups see that death: when it is dead in the
+-- suspect's own. Returns for how long the slot is to stay empty (ms).
+local function note_crash(prefix, suspect, name, now, ran_ms, visibility_ms)
+  local strikes, alive = suspect.strikes, prefix .. 'alive:' .. suspect.group
+  local found = redis.call('HMGET', alive, name, '*deaths')
+  local is_counted = strikes.state ~= 'alone'
+  if not is_counted then count_alone(strikes, tonumber(found[2] or 0), ran_ms) end
+  if not is_counted and found[1] and is_dead({ [name] = found[1] }, name, now, visibility_ms) then
     redis.call('HSET', prefix .. 'strikes:' .. suspect.group, suspect.event_id, strikes_text(strikes))
   end
   return math.min((strikes.longest + visibility_ms) * CONTROL_GROWTH ^ strikes.alone, CONTROL_MS_MAX)
@@ -360,7 +363,7 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
         beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1)
       elseif suspect.strikes.since then
         local ran_ms = math.max(0, tonumber(beat) - suspect.strikes.since)
-        control_ms = math.max(control_ms, note_crash(prefix, suspect, ran_ms, visibility_ms))
+        control_ms = math.max(control_ms, note_crash(prefix, suspect, name, now, ran_ms, visibility_ms))
         redis.call('HSET', alive, '*control', now + control_ms)
       end
     end

@@ -15,7 +15,7 @@ local stream, attempts, alive, strikes_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, consumer, visibility_ms, room, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[6]
 local short, alone_room, crashes_max = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local PAGE, SCAN_MAX = 200, 2000
--- Twice alone may be chance.
+-- Twice alone may be chance, and no worker may have died since without it.
 local ALONE_CRASHES = 3
 
 local now, beats, may_be_dead
@@ -34,7 +34,8 @@ local function judge(event_id, died)
     strikes.crashes = strikes.crashes + 1
   end
   strikes.state = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run'
-  if strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES then strikes.state = 'condemned' end
+  local is_in_row = strikes.deaths == tonumber(beats['*deaths'] or 0)
+  if is_in_row and strikes.crashes >= crashes_max and strikes.alone >= ALONE_CRASHES then strikes.state = 'condemned' end
   return strikes
 end
 
