@@ -127,7 +127,9 @@ export function checkAlerts({ slack }: World, { byStream, failures }: Snapshot):
   violations.push(...checkSubjects(alerted, { byStream, failures }), ...checkPosted(slack.messages(), sent));
   for (const [eventId, own] of groupBy(failures, (failure) => failure.eventId)) {
     const texts = slack.messages().map((message) => `${message.text} ${JSON.stringify(message.blocks)}`);
-    const plain = texts.filter((text) => text.includes(eventId) && !text.includes('possible repeat'));
+    // One id may be how another one begins.
+    const isNamed = new RegExp(`${eventId}(?!\\d)`);
+    const plain = texts.filter((text) => isNamed.test(text) && !text.includes('possible repeat'));
     if (plain.length <= own.length) continue;
     const text = `Slack was told ${plain.length} times of ${eventId}, and not that it may be a repeat`;
     violations.push({ rule: 'alerts', eventId, doubled: plain.length - own.length, text });
