@@ -101,7 +101,7 @@ async function untilSpooled({ history }: World): Promise<void> {
 
 function untilSeen(dir: string, isIt: (seen: FileEvent) => boolean): Promise<void> {
   return new Promise((resolve) => {
-    const watcher = watch(dir, (event, name) => {
+    const watcher = watch(dir, { persistent: false }, (event, name) => {
       const path = join(dir, name ?? '');
       // The lock is a link to nowhere.
       const found = lstatSync(path, { throwIfNoEntry: false });

@@ -40,6 +40,8 @@ test.after(() => bench.stop());
 
 const keyOf = (number: number) => `calendly:invitee.created:N-${number}`;
 const webhook = (number: number) => booked('first', keyOf(number));
+/** Of a file: before its records. */
+const HEADER_BYTES = 24;
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
 /** A disk whose writes and fsyncs wait, fail or pass, as the test says, and are counted. */
@@ -53,6 +55,8 @@ function makeDisk() {
     syncDirectory: (_path: string) => Promise.resolve(),
     /** Whether a write finds no room. */
     isFull: (_path: string, _bytes: number) => false,
+    /** How often it was written down how far a file is done. */
+    positions: 0,
     /** Whether what stands there cannot be read any more. */
     isWorn: (_path: string, _at: number) => false,
     openFiles: 0,
@@ -65,6 +69,7 @@ function makeDisk() {
       disk.openFiles += 1;
       return Object.assign(file, {
         async write(bytes: Buffer, from: number, length: number, at: number) {
+          if (at > 0 && at < HEADER_BYTES) disk.positions += 1;
           if (disk.isFull(path, length)) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
           return write!(bytes, from, length, at);
         },
@@ -226,6 +231,20 @@ test('it is spread over files, which go one by one as they are drained', async (
   await waitFor('the drain', () => spool.figures().records === 0);
   await waitFor('the files to go', () => bench.segments().length === 0);
   assert.equal(await bench.keysOf('calendly'), numbers(20).map(keyOf));
+});
+
+test('how far a file is done is written down, also after the spool was drained before', async () => {
+  const disk = makeDisk();
+  const spool = await bench.open({ openFile: disk.openFile });
+  for (const first of [1, 11]) {
+    await bench.fill();
+    for (const number of numbers(5)) await spool.takeIn(webhook(first + number));
+    const before = disk.positions;
+    await bench.empty();
+    await waitFor('the drain', () => spool.figures().records === 0);
+    assert.ok(disk.positions > before, `by the drain of ${first} and so on`);
+    await waitFor('the file to go', () => bench.segments().length === 0);
+  }
 });
 
 test('nobody but the owner can read what lies there', async () => {

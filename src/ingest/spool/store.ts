@@ -87,7 +87,8 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   let active: Segment | undefined;
   let writing: Promise<void> | undefined;
   let front: { record: SpoolRecord; segment: Segment; end: number } | undefined;
-  let saving: Promise<void> | undefined;
+  let saving: Promise<void> = Promise.resolve();
+  let isSaving = false;
   let refusedForSpace = false;
   let failedAtMs = Number.NEGATIVE_INFINITY;
   let misreads = 0;
@@ -238,7 +239,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       } else if (found !== undefined) {
         await setDamageAside(segment, found);
         segment.position = found.end;
-        saving ??= savePositions();
+        savePositions();
       }
     }
   }
@@ -278,11 +279,16 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     segment.records -= 1;
     dropDone();
     notify();
-    saving ??= savePositions();
+    savePositions();
   }
 
   /** Beside the drain, as a write waits for the fsync of what is put in meanwhile. A crash repeats the last few records. */
-  async function savePositions(): Promise<void> {
+  function savePositions(): void {
+    if (!isSaving) saving = saveUntilSaved();
+  }
+
+  async function saveUntilSaved(): Promise<void> {
+    isSaving = true;
     let saved: Segment | undefined;
     let savedPosition = 0;
     for (;;) {
@@ -296,7 +302,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
         if (segments.includes(segment)) log.warn({ code: error.code }, "the spool's position could not be saved");
       });
     }
-    saving = undefined;
+    isSaving = false;
   }
 
   return {
