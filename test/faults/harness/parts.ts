@@ -114,15 +114,15 @@ export function makePart(options: PartOptions): Part {
   }
 
   async function untilReady(): Promise<void> {
-    let starts = 0;
-    for (let asked: ServiceProcess | undefined; asked !== current; ) {
-      asked = current;
-      starts += 1;
+    for (let starts = 1; ; starts += 1) {
+      const asked = current;
+      const isStartedAgain = () => isWanted && options.isSupervised;
       await asked.untilReady().catch(async (error) => {
         // Killed while it started: the next one counts.
-        if (!isWanted || !options.isSupervised || starts > STARTS_MAX) throw error;
-        await sleep(2 * RESTART_MS);
+        if (!isStartedAgain() || starts > STARTS_MAX) throw error;
       });
+      if (asked === current && (asked.isRunning() || !isStartedAgain())) return;
+      if (asked === current) await sleep(RESTART_MS);
     }
   }
 
