@@ -19,11 +19,13 @@ export type Limit = { running: number; perSecond: number; perSecondMin: number }
  *   below one a second: a new lead takes two looks and a write, and what was seen must not grow old in between.
  * - Gemini: 600 requests a minute; a free project has about ten, which is then learnt.
  * - Slack: about one message a second in a channel (`chat.postMessage`).
+ *
+ * The least is above one in ten seconds: a pause is probed that often, and a probe that does not find its turn ends none.
  */
 export const PROVIDER_LIMITS: Readonly<Record<Provider, Limit>> = {
   zoho: { running: 5, perSecond: 50, perSecondMin: 1 },
-  gemini: { running: 32, perSecond: 10, perSecondMin: 0.05 },
-  slack: { running: 1, perSecond: 1, perSecondMin: 0.1 },
+  gemini: { running: 32, perSecond: 10, perSecondMin: 0.12 },
+  slack: { running: 1, perSecond: 1, perSecondMin: 0.12 },
 };
 
 export type ProviderLimits = {

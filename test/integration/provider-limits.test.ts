@@ -158,6 +158,18 @@ test('what was noted before the clock of Redis went back holds nobody up', async
   await waitFor('the rate to shrink', async () => Number(await redis.hget(keys.limit('zoho'), 'rate')) < 10);
 });
 
+for (const provider of ['zoho', 'gemini', 'slack'] as const) {
+  test(`when ${provider} has refused for so long that no less is allowed, a probe every ten seconds finds its turn`, async () => {
+    const { perSecondMin } = PROVIDER_LIMITS[provider];
+    await redis.hset(keys.limit(provider), { rate: perSecondMin, conc: 1 });
+    const { gates } = makeProviderLimits({ redis, keys, owner: 'a' });
+    const before = Date.now();
+    await gates[provider].pass(async () => {}, { signal: never() });
+    const next = await waitFor('the next turn', () => redis.hget(keys.limit(provider), 'tat'));
+    assert.ok(Number(next) - before < 10_000, `the next one may begin ${Number(next) - before} ms later`);
+  });
+}
+
 test('messages to a channel go out one a second, whoever posts them', async () => {
   const begun: number[] = [];
   const workers = ['a', 'b'].map((owner) => makeLimits(owner).gates.slack);
