@@ -35,7 +35,9 @@ export type Segment = {
 /** What the drain meets at a segment's position. */
 export type Found =
   | { kind: 'record'; record: SpoolRecord; end: number }
-  | { kind: 'damaged'; start: number; end: number; bytes: Buffer };
+  | { kind: 'damaged'; start: number; end: number; bytes: Buffer }
+  /** The disk does not give it. */
+  | { kind: 'unreadable' };
 
 const READ_BYTES = 256 * 1024;
 const NOTHING_READ = { from: 0, bytes: Buffer.alloc(0) };
@@ -59,7 +61,7 @@ export async function createSegment(path: string, openFile: OpenFile): Promise<S
 export type Opened = { segment: Segment; survey: Survey; cutBytes: number };
 
 /** A part of the disk that cannot be read this often is not waited for. */
-export const READS_MAX = 5;
+const READS_MAX = 5;
 const READ_AGAIN_MS = 100;
 
 /**
@@ -71,7 +73,7 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
   const file = await openFile(path, 'r+');
   try {
     const { size } = await file.stat();
-    const bytes = await readPatiently(file, size);
+    const bytes = await patiently(() => readRange(file, 0, size));
     if (bytes === undefined) {
       await file.close();
       return undefined;
@@ -100,12 +102,13 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
   }
 }
 
-async function readPatiently(file: FileHandle, size: number): Promise<Buffer | undefined> {
+/** Nothing where the disk itself fails again and again, as where a sector is worn out. */
+async function patiently<T>(read: () => Promise<T>): Promise<T | undefined> {
   for (let reads = 1; ; reads += 1) {
     try {
-      return await readRange(file, 0, size);
+      return await read();
     } catch (error) {
-      if (!isUnreadable(error)) throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error;
       if (reads === READS_MAX) return undefined;
       await sleep(READ_AGAIN_MS);
     }
@@ -115,11 +118,6 @@ async function readPatiently(file: FileHandle, size: number): Promise<Buffer | u
 /** A power cut may also leave a file longer than what was written. */
 function isTornOff(tail: Buffer): boolean {
   return readRecord(tail, 0).kind === 'incomplete' || tail.every((byte) => byte === 0);
-}
-
-/** Whether the disk itself has failed, as where a sector is worn out. */
-export function isUnreadable(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'EIO';
 }
 
 export function hasHeldRecords({ end }: Segment): boolean {
@@ -142,6 +140,10 @@ export async function appendRecords(segment: Segment, records: readonly Buffer[]
 
 /** What stands at the position; there must be something. */
 export async function readNext(segment: Segment): Promise<Found> {
+  return (await patiently(() => readOnce(segment))) ?? { kind: 'unreadable' };
+}
+
+async function readOnce(segment: Segment): Promise<Found> {
   const { position } = segment;
   let reading = readRecord(segment.chunk.bytes, position - segment.chunk.from);
   if (reading.kind !== 'record') {

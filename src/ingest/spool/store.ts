@@ -16,9 +16,7 @@ import {
   createSegment,
   type Found,
   hasHeldRecords,
-  isUnreadable,
   type OpenFile,
-  READS_MAX,
   readNext,
   removeSegment,
   type Segment,
@@ -91,7 +89,6 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   let isSaving = false;
   let refusedForSpace = false;
   let failedAtMs = Number.NEGATIVE_INFINITY;
-  let misreads = 0;
   let notify = () => {};
   const removals = new Set<Promise<void>>();
 
@@ -233,34 +230,26 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       dropDone();
       const segment = segments.find(({ position, end }) => position < end);
       if (segment === undefined) return undefined;
-      const found = await readOrSkip(segment);
-      if (found?.kind === 'record') {
+      const found = await readNext(segment);
+      if (found.kind === 'record') {
         front = { record: found.record, segment, end: found.end };
-      } else if (found !== undefined) {
+      } else if (found.kind === 'damaged') {
         await setDamageAside(segment, found);
         segment.position = found.end;
         savePositions();
+      } else {
+        keepUnread(segment);
       }
     }
   }
 
-  /** Nothing where the disk does not give the rest of the file: it is kept whole, for a person to save what can be. */
-  async function readOrSkip(segment: Segment): Promise<Found | undefined> {
-    try {
-      const found = await readNext(segment);
-      misreads = 0;
-      return found;
-    } catch (error) {
-      misreads += 1;
-      if (!isUnreadable(error) || misreads < READS_MAX) throw error;
-      misreads = 0;
-      const file = basename(segment.path);
-      log.error({ file, records: segment.records }, 'a spool file cannot be read: it is kept whole, and not drained');
-      segment.isKept = true;
-      segment.position = segment.end;
-      segment.records = 0;
-      return undefined;
-    }
+  /** The rest of it is for a person to save, as far as that can be. */
+  function keepUnread(segment: Segment): void {
+    const file = basename(segment.path);
+    log.error({ file, records: segment.records }, 'a spool file cannot be read: it is kept whole, and not drained');
+    segment.isKept = true;
+    segment.position = segment.end;
+    segment.records = 0;
   }
 
   async function setDamageAside(segment: Segment, { start, end, bytes }: Found & { kind: 'damaged' }): Promise<void> {
