@@ -296,8 +296,7 @@ local DEAD_AFTER = 0.9
 local QUIET_MS = 1200
 
 -- What was heard in the future was noted before the clock went back.
-local function is_dead(beats, name, now, visibility_ms)
-  local beat = beats[name]
+local function is_dead(beat, now, visibility_ms)
   return not beat or beat == 'dead' or tonumber(beat) < now - visibility_ms * DEAD_AFTER
     or tonumber(beat) > now + visibility_ms
 end
@@ -331,7 +330,7 @@ local function note_crash(prefix, suspect, name, now, ran_ms, visibility_ms)
   local found = redis.call('HMGET', alive, name, '*deaths')
   local is_counted = strikes.state ~= 'alone'
   if not is_counted then count_alone(strikes, tonumber(found[2] or 0), ran_ms) end
-  if not is_counted and found[1] and is_dead({ [name] = found[1] }, name, now, visibility_ms) then
+  if not is_counted and found[1] and is_dead(found[1], now, visibility_ms) then
     redis.call('HSET', prefix .. 'strikes:' .. suspect.group, suspect.event_id, strikes_text(strikes))
   end
   return math.min((strikes.longest + visibility_ms) * CONTROL_GROWTH ^ strikes.alone, CONTROL_MS_MAX)
@@ -346,15 +345,15 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
   local alive = prefix .. 'alive:' .. group
   local beats, flat = {}, redis.call('HGETALL', alive)
   for i = 1, #flat, 2 do beats[flat[i]] = flat[i + 1] end
-  local was_silent = beats['*last'] and is_dead(beats, '*last', now, visibility_ms)
-  if was_silent and is_dead(beats, consumer, now, visibility_ms) then
+  local was_silent = beats['*last'] and is_dead(beats['*last'], now, visibility_ms)
+  if was_silent and is_dead(beats[consumer], now, visibility_ms) then
     beats['*quiet'] = now + QUIET_MS
     redis.call('HSET', alive, '*last', now, '*quiet', beats['*quiet'])
   end
   if left_of(beats['*quiet'], now, QUIET_MS) > 0 then return beats, false end
   local control_ms, suspects = left_of(beats['*control'], now, CONTROL_MS_MAX), nil
   for name, beat in pairs(beats) do
-    if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beats, name, now, visibility_ms) then
+    if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beat, now, visibility_ms) then
       redis.call('HSET', alive, name, 'dead')
       beats[name] = 'dead'
       suspects = suspects or suspects_by_owner(prefix, groups)

@@ -64,7 +64,7 @@ local function consider(row)
     now = now_ms()
     beats, may_be_dead = look_around(prefix, ARGV[11], group, consumer, now, visibility_ms)
   end
-  row.died = row.owner ~= HANDED_BACK and row.owner ~= consumer and is_dead(beats, row.owner, now, visibility_ms)
+  row.died = row.owner ~= HANDED_BACK and row.owner ~= consumer and is_dead(beats[row.owner], now, visibility_ms)
   if row.died and not may_be_dead then return end
   row.strikes = judge(short .. '-' .. row.id, row.died)
   if row.strikes and row.strikes.state == 'wait' then
