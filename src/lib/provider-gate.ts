@@ -70,7 +70,8 @@ const EXPECTED_MIN = 5;
 /** So long without a call, and the share is given back. */
 const IDLE_MS = 150;
 const DELAY_MS_MIN = 250;
-const DELAY_MS_MAX = 60_000;
+/** So far apart at the most those come back who are sent away: the limit they are spaced by may have grown by then. */
+const SPREAD_MS_MAX = 10_000;
 /** As long as a probe waits at the most, see `runtime/provider-health.ts`. */
 const HOLD_MS_MAX = 75_000;
 
@@ -186,8 +187,9 @@ export function makeGate(
   function turnAway(waiter: Waiter, now: number): void {
     // Those who are sent away come back one by one, at the pace at which they can be let in.
     const intervalMs = 1_000 / Math.max(share?.limit.perSecond ?? 1, 0.01);
-    delayedUntil = Math.max(delayedUntil, now, holdUntil) + intervalMs;
-    const delayMs = Math.min(Math.max(delayedUntil - now, DELAY_MS_MIN), DELAY_MS_MAX) * (0.9 + Math.random() * 0.2);
+    const from = Math.max(now, holdUntil);
+    delayedUntil = Math.min(Math.max(delayedUntil, from) + intervalMs, from + SPREAD_MS_MAX);
+    const delayMs = Math.max(delayedUntil - now, DELAY_MS_MIN) * (0.9 + Math.random() * 0.2);
     waiter.refuse(Math.round(delayMs));
   }
 

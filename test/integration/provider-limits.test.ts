@@ -170,6 +170,22 @@ for (const provider of ['zoho', 'gemini', 'slack'] as const) {
   });
 }
 
+test('while next to nothing is allowed, what waits looks again within seconds: the limit may have grown by then', async () => {
+  await redis.hset(keys.limit('gemini'), { rate: PROVIDER_LIMITS.gemini.perSecondMin, conc: 1 });
+  const gate = makeProviderLimits({ redis, keys, owner: 'a' }).gates.gemini;
+  const call = () => gate.pass(async () => {}, { signal: never() });
+  const ends = await Promise.allSettled(Array.from({ length: 20 }, call));
+  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [errorOf(end.reason)] : []));
+  assert.ok(errors.length > 10, `${errors.length} had to wait`);
+  const longest = Math.max(...errors.map(({ delayMs }) => delayMs));
+  assert.ok(longest <= 12_000, `put off by ${longest} ms`);
+});
+
+function errorOf(reason: unknown): NotYetError {
+  assert.instance(reason, NotYetError);
+  return reason as NotYetError;
+}
+
 test('messages to a channel go out one a second, whoever posts them', async () => {
   const begun: number[] = [];
   const workers = ['a', 'b'].map((owner) => makeLimits(owner).gates.slack);
