@@ -270,6 +270,7 @@ for (const [what, refusal] of [
   ],
   ['refused the record for now', { status: 400, body: { data: [refusedRecord('RECORD_LOCKED')] } }],
   ['refused the call', { status: 403, body: { code: 'NO_PERMISSION', status: 'error', message: '', details: {} } }],
+  ['not been able to answer', { status: 503 }],
   ['asked to wait', { status: 429, body: { code: 'TOO_MANY_REQUESTS', status: 'error', message: '', details: {} } }],
 ] as const) {
   test(`where Zoho has ${what}, a lead that a person enters meanwhile is theirs, and what it lacks is filled`, async () => {

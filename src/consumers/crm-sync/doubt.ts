@@ -73,13 +73,15 @@ export function snapshotOf({ fields, modifiedTime }: FoundLead): [modifiedTime: 
 
 /**
  * One value that stands proves it for all. Where none stands, and all is as it was although the lead was modified since,
- * somebody has taken back what we wrote.
+ * somebody has taken back what we wrote. A lead that was not there before may have been entered by a person, with a name and a
+ * company such as ours: there most of the values have to stand.
  */
 function hasLanded({ wrote, before }: Intent, crmLead: FoundLead | undefined): boolean {
   const values = Object.entries({ ...wrote.fields, ...wrote.derived });
   if (crmLead === undefined || values.length === 0) return false;
-  if (values.some(([field, value]) => hashValue(crmLead.fields[field] ?? '') === value.slice(1))) return true;
-  if (before === undefined) return false;
+  const stand = values.filter(([field, value]) => hashValue(crmLead.fields[field] ?? '') === value.slice(1)).length;
+  if (before === undefined) return stand > values.length / 2;
+  if (stand > 0) return true;
   const [modifiedTime, hash] = snapshotOf(crmLead);
   return modifiedTime !== before[0] && hash === before[1];
 }
