@@ -21,14 +21,15 @@ const flag = () =>
     .enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off'], { error: 'should be true or false' })
     .transform((value) => ['true', '1', 'yes', 'on'].includes(value));
 
-const whole = (fallback: number, { min = 1, max = Number.MAX_SAFE_INTEGER }: { min?: number; max?: number } = {}) =>
+const anyWhole = ({ min = 1, max = Number.MAX_SAFE_INTEGER }: { min?: number; max?: number } = {}) =>
   z
     .string()
     .regex(/^\d+$/, 'should be a whole number')
     .transform(Number)
     .refine((value) => value >= min, `should be at least ${min}`)
-    .refine((value) => value <= max, `should be at most ${max}`)
-    .default(fallback);
+    .refine((value) => value <= max, `should be at most ${max}`);
+
+const whole = (fallback: number, range: Parameters<typeof anyWhole>[0] = {}) => anyWhole(range).default(fallback);
 
 const positive = (fallback: number) =>
   z
@@ -59,19 +60,25 @@ const commaList = z.string().transform((value) =>
 const signingKeys = commaList.default([]);
 
 const base64Keys = commaList
-  .refine(
-    (keys) => keys.every((key) => /^[A-Za-z0-9+/_-]+={0,2}$/.test(key) && Buffer.from(key, 'base64').length >= 8),
-    {
-      message: 'should be the base64 text that Read.ai shows, several separated by commas',
-    },
-  )
+  .refine((keys) => keys.every((key) => /^[A-Za-z0-9+/_-]+={0,2}$/.test(key) && bytesOf(key) > 0), {
+    message: 'should be the base64 text that Read.ai shows, several separated by commas',
+  })
   .default([]);
+
+function bytesOf(base64: string): number {
+  return Buffer.from(base64, 'base64').length;
+}
 
 const domains = commaList.transform((list) => list.map((domain) => domain.toLowerCase().replace(/^@/, ''))).default([]);
 
 const REDIS_FORM =
   'should be a URL such as redis://user:password@host:6379 or redis-sentinel://host:26379,host:26379/name, with user and password percent-encoded (%23 for #, %2F for /, %40 for @)';
 const REDIS_SCHEMES = /^(redis|rediss|redis-sentinel|redis-cluster):\/\//;
+
+/** Where none is set, and RETRY_MAX_MS is not below it. */
+const RETRY_BASE_MS = 1000;
+/** Shorter, it is guessed, or is no key that Read.ai made. */
+const KEY_BYTES_MIN = 8;
 
 const fieldTarget = z.object({ field: z.string().min(1), owner: z.enum(['service', 'person']).default('person') });
 const fieldMap = z.record(z.string(), fieldTarget);
@@ -133,7 +140,7 @@ const schema = z.object({
   SPOOL_MAX_MB: positive(1024),
   VISIBILITY_TIMEOUT_MS: whole(10_000, { min: 20 }),
   MAX_ATTEMPTS: whole(6),
-  RETRY_BASE_MS: whole(1000),
+  RETRY_BASE_MS: anyWhole().optional(),
   RETRY_MAX_MS: whole(300_000),
   OUTAGE_GIVE_UP_HOURS: positive(24),
   SHUTDOWN_GRACE_MS: whole(25_000, { min: 0 }),
@@ -200,7 +207,7 @@ export function parseConfig(env: NodeJS.ProcessEnv) {
     work: {
       visibilityTimeoutMs: settings.VISIBILITY_TIMEOUT_MS,
       attemptsMax: settings.MAX_ATTEMPTS,
-      retryBaseMs: settings.RETRY_BASE_MS,
+      retryBaseMs: settings.RETRY_BASE_MS ?? Math.min(RETRY_BASE_MS, settings.RETRY_MAX_MS),
       retryMaxMs: settings.RETRY_MAX_MS,
       outageGiveUpMs: settings.OUTAGE_GIVE_UP_HOURS * 3_600_000,
       shutdownGraceMs: settings.SHUTDOWN_GRACE_MS,
@@ -221,12 +228,17 @@ function findContradictions(settings: Settings): string[] {
   if (settings.RETENTION_DAYS < settings.IDEMPOTENCY_TTL_DAYS) {
     problems.push('RETENTION_DAYS: should be at least IDEMPOTENCY_TTL_DAYS');
   }
-  if (settings.RETRY_MAX_MS < settings.RETRY_BASE_MS) problems.push('RETRY_MAX_MS: should be at least RETRY_BASE_MS');
+  if (settings.RETRY_MAX_MS < (settings.RETRY_BASE_MS ?? 0))
+    problems.push('RETRY_MAX_MS: should be at least RETRY_BASE_MS');
   if (settings.REDIS_URL?.startsWith('redis-cluster:') && !/\{[^}]+\}/.test(settings.KEY_PREFIX)) {
     problems.push('KEY_PREFIX: should hold a hash tag such as {gvi}: when REDIS_URL names a cluster');
   }
   if (settings.DASHBOARD_TOKEN?.split(',').some((item) => item.trim().replace(/^[^:]*:/, '') === '')) {
     problems.push('DASHBOARD_TOKEN: should be a token, or name:token, several separated by commas');
+  }
+  const isProduction = settings.NODE_ENV === 'production';
+  if (isProduction && settings.READAI_SIGNING_KEY.some((key) => bytesOf(key) < KEY_BYTES_MIN)) {
+    problems.push(`READAI_SIGNING_KEY: should decode to at least ${KEY_BYTES_MIN} bytes in production`);
   }
   const zohoParts = [settings.ZOHO_CLIENT_ID, settings.ZOHO_CLIENT_SECRET, settings.ZOHO_REFRESH_TOKEN];
   const zohoGiven = zohoParts.filter((part) => part !== undefined).length;

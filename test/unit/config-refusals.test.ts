@@ -39,7 +39,7 @@ const BAD: [variable: string, value: string][] = [
   ['BODY_LIMIT_MB', '-1'],
   ['CALENDLY_TOLERANCE_S', '3.5'],
   ['READAI_SIGNING_KEY', 'not base64 at all!'],
-  ['READAI_SIGNING_KEY', 'c2hvcnQ='],
+  ['RETRY_MAX_MS', '0'],
   ['ZOHO_DC', 'atlantis'],
   ['ZOHO_API_URL', 'www.zohoapis.eu'],
   ['ZOHO_FIELD_MAP', '{"company":"Company_Name__x"}'],
@@ -103,10 +103,29 @@ test('what belongs together is refused by halves, and no secret is told', () => 
   for (const secret of Object.values(halves)) assert.not(message.includes(secret));
 });
 
-test('several keys are taken while one is rotated, each of a sensible length', () => {
+test('several keys are taken while one is rotated, in production each of a sensible length', () => {
   const keys = ['first key of Read.ai', 'second key of Read.ai'].map((key) => Buffer.from(key).toString('base64'));
   assert.equal(parseConfig({ ...GOOD, READAI_SIGNING_KEY: keys.join(', ') }).readai.signingKeys, keys);
-  assert.match(refusalOf({ READAI_SIGNING_KEY: `${keys[0]},c2hvcnQ=` }), 'READAI_SIGNING_KEY');
+  const short = `${keys[0]},c2hvcnQ=`;
+  assert.is(parseConfig({ ...GOOD, READAI_SIGNING_KEY: short }).readai.signingKeys.length, 2);
+  assert.match(
+    refusalOf({ READAI_SIGNING_KEY: short, NODE_ENV: 'production' }),
+    /\n {2}READAI_SIGNING_KEY: should decode/,
+  );
+});
+
+test('retries begin as early as their longest wait allows, where only that is set', () => {
+  const waits = (env: Record<string, string>) => {
+    const { retryBaseMs, retryMaxMs } = parseConfig({ ...GOOD, ...env }).work;
+    return [retryBaseMs, retryMaxMs];
+  };
+  assert.equal(waits({}), [1_000, 300_000]);
+  assert.equal(waits({ RETRY_MAX_MS: '500' }), [500, 500]);
+  assert.equal(waits({ RETRY_BASE_MS: '50' }), [50, 300_000]);
+  assert.match(
+    refusalOf({ RETRY_BASE_MS: '501', RETRY_MAX_MS: '500' }),
+    'RETRY_MAX_MS: should be at least RETRY_BASE_MS',
+  );
 });
 
 test('a database of Redis is named by its number, where there are several', () => {
