@@ -98,8 +98,10 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
       redis.hget(keys.progress(key), 'id'),
     ]);
     const eventId = seen ?? current;
-    const chain = eventId === null ? undefined : await findChain(eventId);
-    return { key, seen: eventId !== null, processed: processed === 1, eventId, status: chain?.status ?? null };
+    const status = (eventId === null ? undefined : await findChain(eventId))?.status ?? null;
+    // The mark lives for a while only; the progress lives as long as the entry.
+    const isProcessed = processed === 1 || status === 'processed';
+    return { key, seen: eventId !== null, processed: isProcessed, eventId, status };
   }
 
   /** An event id as it is, or the event id of the current try of an idempotency key. */

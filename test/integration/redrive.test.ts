@@ -132,7 +132,10 @@ test('an idempotency key says whether it was seen and is done', async () => {
   assert.equal(await chains.findIdem(key), { key, seen: false, processed: false, eventId: null, status: null });
   const eventId = await book();
   await waitFor('it to be processed', async () => (await statusOf(eventId)) === 'processed');
-  assert.equal(await chains.findIdem(key), { key, seen: true, processed: true, eventId, status: 'processed' });
+  const done = { key, seen: true, processed: true, eventId, status: 'processed' };
+  assert.equal(await chains.findIdem(key), done);
+  await worker.redis.del(worker.keys.idemSeen(key), worker.keys.idemProcessed(key));
+  assert.equal(await chains.findIdem(key), done, 'also when the marks have expired');
 });
 
 test.run();
