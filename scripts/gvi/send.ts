@@ -67,8 +67,15 @@ function makeFresh(body: Body): Body {
   const id = randomUUID();
   if ('session_id' in body || 'meeting_id' in body) return { ...body, session_id: id, request_id: randomUUID() };
   const payload = body.payload as Body;
-  const uri = String(payload.uri).replace(/[^/]+$/, id);
-  return { ...body, created_at: new Date().toISOString(), payload: { ...payload, uri } };
+  const renew = (uri: unknown) => String(uri).replace(/[^/]+$/, id);
+  const noShow = payload.no_show as Body | null | undefined;
+  // A no-show is told apart by its own id.
+  const renewed = noShow?.uri === undefined ? {} : { no_show: { ...noShow, uri: renew(noShow.uri) } };
+  return {
+    ...body,
+    created_at: new Date().toISOString(),
+    payload: { ...payload, uri: renew(payload.uri), ...renewed },
+  };
 }
 
 function sign(source: 'calendly' | 'readai', text: string, { calendly, readai }: Config): Record<string, string> {

@@ -2,6 +2,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
@@ -135,12 +136,14 @@ test('an id and a due time that no calendar holds are shown', async () => {
 /** Answers everything so; counts what came. */
 async function startAnswering(status: number, headers: Record<string, string> = {}) {
   const asked: string[] = [];
-  const http: Server = createServer((request, response) => {
+  const bodies: string[] = [];
+  const http: Server = createServer(async (request, response) => {
     asked.push(JSON.stringify(request.headers));
+    bodies.push(await text(request));
     response.writeHead(status, headers).end('{}');
   });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, asked, stop: () => http.close() };
+  return { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, asked, bodies, stop: () => http.close() };
 }
 
 test('`send` does not take the secret of a relay to where an answer points', async () => {
@@ -156,6 +159,19 @@ test('`send` does not take the secret of a relay to where an answer points', asy
   assert.match(stdout, '307');
   assert.is(code, 1);
   for (const { stop } of [elsewhere, ingest]) stop();
+});
+
+test('`send --fresh` sends a no-show of another booking, marked anew', async () => {
+  const ingest = await startAnswering(202);
+  const path = pathOf('test/fixtures/calendly/no-show-created.json');
+  for (const flags of [[], ['--fresh'], ['--fresh']]) {
+    assert.is((await runGvi(['send', path, '--url', ingest.url, ...flags], settings())).code, 0);
+  }
+  type Sent = { payload: { uri: string; no_show: { uri: string } } };
+  const sent = ingest.bodies.map((body) => (JSON.parse(body) as Sent).payload);
+  assert.is(new Set(sent.map(({ uri }) => uri)).size, 3);
+  assert.is(new Set(sent.map(({ no_show }) => no_show.uri)).size, 3);
+  ingest.stop();
 });
 
 test('a sample that is no JSON object, or is called as what every object has, is refused by its name', async () => {
