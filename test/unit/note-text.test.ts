@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { bookingDescription, bookingNote, markerOfKey, meetingNote } from '../../src/consumers/crm-sync/note-text.js';
+import { noteKeyIn } from '../../src/consumers/crm-sync/notes.js';
 import { BOOKING_KINDS, type LeadEnriched } from '../../src/lib/events.js';
 import { enrichedEvent, summarizedEvent } from '../helpers/alert-events.js';
 
@@ -113,6 +114,9 @@ test('every revision of a meeting has the same marker as its last line', () => {
     assert.is(meetingNote(event).content.split('\n').at(-1), '[gvi:readai:meeting_completed:01TESTMEETING]');
   }
   assert.is(markerOfKey('calendly:invitee.canceled:abc'), '[gvi:calendly:invitee.canceled:abc]');
+  for (const key of ['calendly:invitee.canceled:abc', 'readai:meeting_completed:a b]c']) {
+    assert.is(noteKeyIn(`[gvi:readai:meeting_completed:OTHER]\nText\n${markerOfKey(key)}\n`), key);
+  }
 });
 
 test('who else has the note can be said', () => {

@@ -36,5 +36,5 @@ export function noteKeyOf({ key }: { key: string }): string {
 
 /** The key in a note's marker line; of several the last, as that is the one we wrote. */
 export function noteKeyIn(content: string): string | undefined {
-  return [...content.matchAll(/^\[gvi:([^\]\s]+)\]\s*$/gm)].at(-1)?.[1];
+  return [...content.matchAll(/^\[gvi:(.+)\]\s*$/gm)].at(-1)?.[1];
 }
