@@ -184,9 +184,23 @@ emails('of two addresses that nobody asked for, neither is taken', () => {
   assert.is(findEmail(answers), undefined);
 });
 
-emails("a colleague's address is not theirs", () => {
-  assert.is(findEmail([{ question: 'Email of the colleague who referred you', answer: 'bo@acme.example' }]), undefined);
-});
+for (const question of [
+  'Email of the colleague who referred you',
+  'Should we invite somebody?',
+  'Whom else should we invite? (email)',
+  'Email of another invitee',
+  'Anyone we should invite along?',
+]) {
+  emails(`what answers "${question}" is not theirs`, () => {
+    assert.is(findEmail([{ question, answer: 'bo@acme.example' }]), undefined);
+  });
+}
+
+for (const question of ['Which email should we send the invite to?', 'Work email (never shared with anyone else)']) {
+  emails(`what answers "${question}" is theirs`, () => {
+    assert.is(findEmail([{ question, answer: 'ada@acme.example' }]), 'ada@acme.example');
+  });
+}
 
 const kinds = suite('what a Calendly event means');
 

@@ -45,7 +45,9 @@ export function findEmail(answers: readonly Answer[]): string | undefined {
   return distinct.size === 1 ? [...distinct][0] : undefined;
 }
 
-const ABOUT_SOMEBODY_ELSE = /colleague|referr|recommend|guest|manager|invite|somebody|someone|else/i;
+/** "Which address should we send the invite to?" and "never shared with anyone else" are about the person. */
+const ABOUT_SOMEBODY_ELSE =
+  /colleague|referr|recommend|\bguests?\b|\bmanager|\binvitees?\b|\bwhom?\b.*\binvite|\binvite\b.*\b(along|too|as well)\b|somebody|someone|(?<!\b(any|no) ?(one|body) )\belse\b/i;
 
 type Facts = { [K in keyof LeadFacts]: LeadFacts[K] | undefined };
 
