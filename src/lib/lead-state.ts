@@ -7,9 +7,14 @@ import { createHash } from 'node:crypto';
 import type { LeadSynced } from './events.js';
 
 /**
- * 2: the payload says so. 1: a model or a display name suggests it. 0: a stand-in, so that a mandatory field is filled.
+ * 2: the payload says so. 1: a model or a display name suggests it, or a payload repeats what was said before. 0.5: a name that
+ * may be half of one. 0: a stand-in, so that a mandatory field is filled.
  */
-export type Quality = 0 | 1 | 2;
+export type Quality = 0 | 0.5 | 1 | 2;
+
+/** One character each, the first of a saved value: entries hold them for ever. */
+const SIGNS: Readonly<Record<Quality, string>> = { 0: '0', 0.5: 'h', 1: '1', 2: '2' };
+const QUALITIES: Readonly<Record<string, Quality>> = { 0: 0, h: 0.5, 1: 1, 2: 2 };
 
 /**
  * A value as it was written: its quality, its hash, the place of its event in the order of the lead's events, and the turn
@@ -191,8 +196,13 @@ function putValue(state: LeadState, field: string, value: string, place: Place):
   return { ...state, written };
 }
 
+/** A value as `wrote` keeps it: `<quality><hash of the value>`. */
+export function toSavedValue({ quality, value }: { quality: Quality; value: string }): string {
+  return `${SIGNS[quality]}${hashValue(value)}`;
+}
+
 function toWritten(value: string, { order, turn }: Place): Written {
-  return { quality: Number(value[0]) as Quality, hash: value.slice(1), order, turn };
+  return { quality: QUALITIES[value[0] ?? ''] ?? 0, hash: value.slice(1), order, turn };
 }
 
 export type Place = Pick<Written, 'order' | 'turn'>;

@@ -2,8 +2,9 @@
 import { domainOf, isPersonalDomain, isRoleAddress, localPartOf, normalizeEmail } from '../../lib/email-address.js';
 import type { LeadEnriched, MeddicElement, StoredEvent } from '../../lib/events.js';
 import type { Quality } from '../../lib/lead-state.js';
+import { bringsSomethingNew } from '../enrich/booking-kind.js';
 import { NO_CAMPAIGN } from '../enrich/lead-source.js';
-import { splitName } from '../enrich/names.js';
+import { nameOf } from '../enrich/names.js';
 import { bookingDescription } from './note-text.js';
 
 /** Our field names; `ZOHO_FIELD_MAP` and the default map say where they go. */
@@ -84,14 +85,13 @@ function toMicros(instant: string): string {
 function factsOfBooking(event: StoredEvent<'lead.enriched'>): LeadFacts[] {
   const { data } = event;
   if (data.email === undefined || data.internal || data.kind === 'moved_away') return [];
-  const given = toFacts(data.facts, 2).map(
+  const isNew = bringsSomethingNew(data.kind);
+  // What became of a booking comes with what was said when it was made: a later booking may have said better.
+  const given = toFacts(data.facts, isNew ? 2 : 1).map(
     (fact): Fact => (fact.field === 'leadSource' && fact.value === NO_CAMPAIGN ? { ...fact, quality: 1 } : fact),
   );
   const assessed = toFacts(data.assessment?.facts ?? {}, 1).filter(({ field }) => !(field in data.facts));
-  const isAboutBooking = data.kind === 'booked' || data.kind === 'rescheduled' || data.kind === 'routed';
-  const description: Fact[] = isAboutBooking
-    ? [{ field: 'description', value: bookingDescription(event), quality: 2 }]
-    : [];
+  const description: Fact[] = isNew ? [{ field: 'description', value: bookingDescription(event), quality: 2 }] : [];
   return [
     {
       event,
@@ -103,10 +103,13 @@ function factsOfBooking(event: StoredEvent<'lead.enriched'>): LeadFacts[] {
   ];
 }
 
+/** A last name without a first one may be all of a name or either half: a whole name is better, whoever tells it. */
 function toFacts(facts: LeadEnriched['facts'], quality: Quality): Fact[] {
-  return Object.entries(facts).flatMap(([field, value]) =>
-    value === undefined || value === '' ? [] : [{ field: field as keyof LeadEnriched['facts'], value, quality }],
-  );
+  const isHalf = (field: string) => field === 'lastName' && !facts.firstName;
+  return Object.entries(facts).flatMap(([name, value]) => {
+    const field = name as keyof LeadEnriched['facts'];
+    return value === undefined || value === '' ? [] : [{ field, value, quality: isHalf(field) ? 0.5 : quality }];
+  });
 }
 
 /** The new half of a moved booking also ends the old one, whatever becomes of the other half. */
@@ -129,16 +132,11 @@ function factsOfMeeting(event: StoredEvent<'meeting.summarized'>): LeadFacts[] {
   const { data } = event;
   if (data.skip !== undefined) return [];
   const byEmail = new Map<string, LeadFacts>();
-  for (const { name, email, side } of data.attendees) {
+  for (const { name, first, last, email, side } of data.attendees) {
     if (side !== 'external' || email === undefined) continue;
     const address = normalizeEmail(email);
     // A display name is no more than a hint: what a person typed into a form is better.
-    const { firstName, lastName } = name === '' || name.includes('@') ? {} : splitName(name);
-    const facts: Fact[] = [
-      ...(firstName === undefined ? [] : [{ field: 'firstName', value: firstName, quality: 1 } as const]),
-      ...(lastName === undefined ? [] : [{ field: 'lastName', value: lastName, quality: 1 } as const]),
-      ...meddicFacts(event),
-    ];
+    const facts = [...toFacts(nameOf({ first, last, full: name }), 1), ...meddicFacts(event)];
     byEmail.set(address, { event, email: address, order: orderOf(event), facts });
   }
   return [...byEmail.values()];

@@ -9,8 +9,8 @@ export const STATUS_TEXTS: Record<string, string> = {
 };
 
 /**
- * A booking that was moved away counts no more. The latest event decides, but a cancellation does not hide another booking that was still to come. `undefined` where
- * there is no booking.
+ * A booking that was moved away counts no more. The latest event decides, but neither a cancellation nor a no-show hides another
+ * booking that was still to come. `undefined` where there is no booking.
  */
 export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value: string } | undefined {
   const all = Object.values(bookings)
@@ -22,7 +22,7 @@ export function statusOf(bookings: NonNullable<LeadState['bookings']>): { value:
   );
   if (latest === undefined) return undefined;
   const stillToCome =
-    latest.state === 'canceled' &&
+    latest.state !== 'booked' &&
     all.some(({ state, startsAt }) => state === 'booked' && Date.parse(startsAt) > timeOf(latest.order));
   const value = STATUS_TEXTS[stillToCome ? 'booked' : latest.state];
   return value === undefined ? undefined : { value };

@@ -1,7 +1,7 @@
 /** What an event wrote to a lead, in the short form that `lead.synced` and the ledger keep. */
 import type { LeadSynced } from '../../lib/events.js';
 import type { Intent } from '../../lib/lead-ledger.js';
-import { DERIVED, hashValue } from '../../lib/lead-state.js';
+import { DERIVED, toSavedValue } from '../../lib/lead-state.js';
 import { snapshotOf } from './doubt.js';
 import type { LeadFacts } from './lead-facts.js';
 import type { LeadResult } from './look-up.js';
@@ -56,5 +56,5 @@ function compose(
 
 function hashesOf(planned: ReadonlyMap<string, PlannedField>, order: string): Record<string, string> {
   const own = [...planned].filter(([, field]) => field.order === order);
-  return Object.fromEntries(own.map(([field, { quality, value }]) => [field, `${quality}${hashValue(value)}`]));
+  return Object.fromEntries(own.map(([field, planned]) => [field, toSavedValue(planned)]));
 }

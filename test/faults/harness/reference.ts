@@ -36,13 +36,15 @@ export function expectCrm(deliveries: readonly Delivery[]): ExpectedCrm {
   return { leads, notes: [...notes.values()] };
 }
 
+/** What became of a booking comes with what was said when it was made, and corrects nothing. */
 function companyOf(calls: readonly Delivery[]): ExpectedLead {
-  const last = calls.at(-1);
+  const said = calls.filter(({ kind }) => kind === 'booked' || kind === 'moved');
+  const last = said.at(-1) ?? calls.at(-1);
   const company = last && payloadOf(last).questions_and_answers?.[0]?.answer;
   return company === undefined ? {} : { company };
 }
 
-/** The latest event decides; a cancellation does not hide another call that is still to come. */
+/** The latest event decides; neither a cancellation nor a call that was missed hides another one that is still to come. */
 function statusOf(calls: readonly Delivery[]): ExpectedLead {
   const bookings = new Map<string, { state: string; startsAt: number }>();
   for (const call of calls) {
@@ -57,7 +59,7 @@ function statusOf(calls: readonly Delivery[]): ExpectedLead {
   const others = [...bookings.values()].some(
     (one) => one.state === 'booked' && one.startsAt > Date.parse(last.happenedAt),
   );
-  return { status: STATUS[state === 'canceled' && others ? 'booked' : state]! };
+  return { status: STATUS[others ? 'booked' : state]! };
 }
 
 function payloadOf({ body }: Delivery): Payload {
