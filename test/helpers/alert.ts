@@ -38,10 +38,10 @@ export function setUpAlert(
   const clock = { now: more.now ?? '2026-11-23T12:30:00.000Z' };
   return {
     ...{ alert, logged, entries, sent, paused, clock },
-    async tell(events: readonly AlertEvent[], signal = new AbortController().signal) {
+    async tell(events: readonly AlertEvent[], signal = new AbortController().signal, isProbe = false) {
       const context = { signal, log, now: () => new Date(clock.now), read: async (id: string) => entries.get(id) };
       return alert.handleBatch(
-        events.map((event) => ({ event, attempt: 1 })),
+        events.map((event) => ({ event, attempt: 1, isProbe })),
         context,
       );
     },

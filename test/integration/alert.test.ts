@@ -66,6 +66,26 @@ test('what exceeds the budget of the minute waits for its end, and is then one d
   assert.is(slack.messages().length, 2);
 });
 
+test('a probe of Slack is posted at once, whatever is left of the minute', async ({ slack }) => {
+  const { tell } = setUp(slack, { budget: async () => false });
+  const [outcome] = await tell([failedEvent()], undefined, true);
+  assert.is(sentOf(outcome).delivery, 'slack');
+});
+
+test('what goes to the log because Slack does not answer says nothing of its return', async ({ slack }) => {
+  const { tell } = setUp(slack);
+  const failure = failedEvent();
+  for (const isLast of [false, true]) {
+    slack.faults.next({ doneButAnswerLost: true }, { path: '/api/chat.postMessage' });
+    const [outcome] = await tell([failure]);
+    if (!isLast) errorOf(outcome, OutageError);
+    else assert.equal([sentOf(outcome).delivery, 'events' in outcome! && outcome.isWithoutProvider], ['log', true]);
+  }
+  const { tell: tellNobody } = setUp(undefined);
+  const [logged] = await tellNobody([failedEvent()]);
+  assert.is('events' in logged! && logged.isWithoutProvider, undefined);
+});
+
 test('without Slack an alert is a log line at error without personal data', async () => {
   const { tell, entries, logged } = setUp(undefined, { budget: async () => false });
   const lead = enrichedEvent();

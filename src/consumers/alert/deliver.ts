@@ -15,7 +15,10 @@ export type RetryMarks = {
   clearSent: (eventId: string) => Promise<void>;
 };
 
-export type Delivered = { delivery: 'slack'; ts: string | undefined } | { delivery: 'log' };
+export type Delivered =
+  | { delivery: 'slack'; ts: string | undefined }
+  /** `isWithoutSlack`: it did not answer, where it might have. */
+  | { delivery: 'log'; isWithoutSlack?: boolean };
 
 /** What became of each alerted event, by its id. */
 export type Verdicts = Map<string, Delivered | { error: OutageError }>;
@@ -62,7 +65,7 @@ export function writeToLog(
   error?: unknown,
 ): Verdicts {
   log.error({ ...facts, ...(error === undefined ? {} : { slack: reasonOf(error) }) }, 'alert');
-  return verdicts(eventIds, { delivery: 'log' });
+  return verdicts(eventIds, { delivery: 'log', ...(error instanceof OutageError && { isWithoutSlack: true }) });
 }
 
 async function findDoubtful(eventIds: readonly string[], marks: RetryMarks): Promise<string[]> {
