@@ -50,22 +50,13 @@ export function makeTakeOver(options: {
 
   return {
     async next() {
-      const entries: Entry[] = [];
-      const room = () => roomBeside(deliverer.room(), entries);
-      if (hasStrays) entries.push(...(await adopt(room)));
-      const isTurnOfSuspect = suspectsLeft > 0 && room().alone > 0;
-      const isTurnOfLeft = isBehind && room().free > 0;
-      if (isTurnOfSuspect || isTurnOfLeft || performance.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
-        reclaimedAt = performance.now();
-        await reclaimInto(entries, room);
+      try {
+        return await findNext();
+      } catch (error) {
+        // What an earlier step has taken stands to our name, and nobody has it in hand.
+        hasStrays = true;
+        throw error;
       }
-      if (!isTurnOfNew && room().free > 0 && performance.now() >= nextDueAt) {
-        entries.push(...(await takeDue(room())));
-        isTurnOfNew = room().free === 0;
-      }
-      // What room is left now is offered to new entries.
-      if (room().free > 0) isTurnOfNew = false;
-      return entries;
     },
     findStrays() {
       hasStrays = true;
@@ -83,6 +74,25 @@ export function makeTakeOver(options: {
     },
     parked,
   };
+
+  async function findNext(): Promise<Entry[]> {
+    const entries: Entry[] = [];
+    const room = () => roomBeside(deliverer.room(), entries);
+    if (hasStrays) entries.push(...(await adopt(room)));
+    const isTurnOfSuspect = suspectsLeft > 0 && room().alone > 0;
+    const isTurnOfLeft = isBehind && room().free > 0;
+    if (isTurnOfSuspect || isTurnOfLeft || performance.now() - reclaimedAt >= RECLAIM_EVERY_MS) {
+      reclaimedAt = performance.now();
+      await reclaimInto(entries, room);
+    }
+    if (!isTurnOfNew && room().free > 0 && performance.now() >= nextDueAt) {
+      entries.push(...(await takeDue(room())));
+      isTurnOfNew = room().free === 0;
+    }
+    // What room is left now is offered to new entries.
+    if (room().free > 0) isTurnOfNew = false;
+    return entries;
+  }
 
   function parked(delayMs: number): void {
     nextDueAt = Math.min(nextDueAt, performance.now() + Math.max(delayMs, DUE_EVERY_MS_MIN));
@@ -125,14 +135,14 @@ export function makeTakeOver(options: {
   async function reclaimInto(entries: Entry[], room: () => Room): Promise<void> {
     let count = 0;
     suspectsLeft = 0;
-    const wasBehind = isBehind;
     isBehind = false;
     for (const stream of store.streams) {
       let cursor = cursors.get(stream) ?? '0-0';
       do {
         const { free, alone } = room();
+        // What may be there comes first when a slot falls free: new entries would take each of them.
         if (free <= 0 && alone <= 0) {
-          isBehind ||= wasBehind || cursor !== '0-0';
+          isBehind = true;
           break;
         }
         const reply = await store.reclaim(stream, cursor, { free, alone });

@@ -5,7 +5,9 @@
 -- KEYS: cursors, then the streams
 -- ARGV: group, how often (ms), then the streams' names
 local group, now = ARGV[1], now_ms()
-if now - tonumber(redis.call('HGET', KEYS[1], 'at') or 0) < tonumber(ARGV[2]) then return end
+local age = now - tonumber(redis.call('HGET', KEYS[1], 'at') or 0)
+-- Less than nothing where the clock went back since.
+if age >= 0 and age < tonumber(ARGV[2]) then return end
 local changes = { 'at', now }
 for i = 2, #KEYS do
   local name, delivered = ARGV[i + 1], cursor_of(KEYS[i], group)

@@ -73,9 +73,10 @@ for i = 8, #ARGV, 3 do
     if not probe_at then
       sources[#sources + 1] = { set = waiting, from = '-inf', to = '+inf', room = room }
     elseif may_probe and (probe_at <= now or probe_at > now + PROBE_WAIT_MS_MAX) then
-      local wait = tonumber(redis.call('HGET', pause, 'probeMs'))
-      redis.call('HSET', pause, 'probeAt', now + wait)
+      local wait, before = tonumber(redis.call('HGET', pause, 'probeMs')), #taken
       take(redis.call('ZRANGE', waiting, 0, suspects), waiting, ARGV[i], 1)
+      -- A turn that nothing could take is left to the other groups.
+      if #taken > before then redis.call('HSET', pause, 'probeAt', now + wait) end
     end
   end
 end

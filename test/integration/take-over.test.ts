@@ -1,0 +1,164 @@
+/** What is taken before new entries, step by step: the read loop's own part, with a Redis and no worker around it. */
+import { pino } from 'pino';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { defineConsumer } from '../../src/lib/consumer.js';
+import { type Keys, makeKeys } from '../../src/lib/keys.js';
+import { makeWorkerMetrics } from '../../src/lib/metrics.js';
+import type { RedisClient } from '../../src/lib/redis.js';
+import { makeDeliverer } from '../../src/lib/runtime/deliverer.js';
+import { toEntry } from '../../src/lib/runtime/entry.js';
+import { type GroupStore, makeGroupStore, type Room } from '../../src/lib/runtime/group-store.js';
+import { makeGroupUpkeep } from '../../src/lib/runtime/group-upkeep.js';
+import { makeIsolation } from '../../src/lib/runtime/isolation.js';
+import { makeProviderHealth } from '../../src/lib/runtime/provider-health.js';
+import { makeTakeOver } from '../../src/lib/runtime/take-over.js';
+import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { waitFor } from '../helpers/wait-for.js';
+import { appendWebhook, booking } from '../helpers/worker.js';
+
+const test = suite('what is taken before new entries');
+const log = pino({ level: 'silent' });
+const VISIBILITY_MS = 30;
+
+let server: TestRedis;
+let redis: RedisClient;
+let keys: Keys;
+let tests = 0;
+
+test.before(async () => {
+  server = await startRedis();
+  redis = server.connect() as unknown as RedisClient;
+});
+test.before.each(() => {
+  tests += 1;
+  keys = makeKeys(`t${tests}:`);
+});
+test.after(() => server.stop());
+
+function makeStore(group: 'enrich' | 'crm-sync', consumer: string): GroupStore {
+  const now = () => Date.now();
+  return makeGroupStore({ redis, keys, group, consumer, now, visibilityTimeoutMs: VISIBILITY_MS, crashesMax: 5 });
+}
+
+async function setUp(group: 'enrich' | 'crm-sync') {
+  await makeGroupUpkeep({ redis, keys, group, consumer: 'me' }).ensureGroups();
+  const room: Room = { free: 10, alone: 1 };
+  const held = () => [];
+  const deliverer = { room: () => ({ ...room }), roomFor: () => ({ usual: 10, mayProbe: true }), held };
+  const store = makeStore(group, 'me');
+  const takeOver = makeTakeOver({ store, deliverer: deliverer as never, log, onTime: () => {} });
+  const next = async () => (await takeOver.next()).map(({ eventId }) => eventId);
+  return { room, store, next };
+}
+
+const book = (id: string) =>
+  appendWebhook({ redis, keys }, { type: 'calendly.invitee.created', key: `k${id}`, body: booking(id) });
+
+/** A worker that has read it and says no more. */
+async function leaveBehind(stream: 'events:calendly' | 'events:enriched', group: string): Promise<void> {
+  await redis.xreadgroup('GROUP', group, 'dead', 'COUNT', 10, 'STREAMS', keys.stream(stream), '>');
+  await waitFor('it to be stale', async () => {
+    const [, , , consumers] = (await redis.xpending(keys.stream(stream), group)) as [unknown, unknown, unknown, []];
+    const idle = (await redis.xpending(keys.stream(stream), group, '-', '+', 1)) as [string, string, number][];
+    return consumers.length > 0 && Number(idle[0]![2]) > VISIBILITY_MS;
+  });
+}
+
+test('what a dead worker left comes before new entries when a slot falls free, however seldom that is', async () => {
+  const { room, next } = await setUp('enrich');
+  const left = await book('a');
+  await leaveBehind('events:calendly', 'enrich');
+  Object.assign(room, { free: 0, alone: 0 });
+  assert.equal(await next(), []);
+  // So soon after it was looked for.
+  Object.assign(room, { free: 1 });
+  assert.equal(await next(), [left]);
+});
+
+test('what was taken over in one stream is not forgotten where another one fails', async () => {
+  const { next } = await setUp('crm-sync');
+  const id = await redis.xadd(keys.stream('events:enriched'), '*', 'type', 'lead.enriched', 'key', 'k', 'data', '{}');
+  await leaveBehind('events:enriched', 'crm-sync');
+  await redis.xgroup('DESTROY', keys.stream('events:summarized'), 'crm-sync');
+  const failure = await next().then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  assert.match(failure?.message ?? '', 'NOGROUP');
+  await makeGroupUpkeep({ redis, keys, group: 'crm-sync', consumer: 'me' }).ensureGroups();
+  assert.equal(await next(), [`enriched-${id}`]);
+});
+
+test('the turn to probe a provider is left to others where nothing can take it', async () => {
+  const { room, store } = await setUp('enrich');
+  const suspect = await book('a');
+  await redis.zadd(keys.waiting('enrich', 'gemini'), 0, suspect);
+  await redis.hset(keys.strikes('enrich'), suspect, '2:0:0:wait:dead');
+  await redis.hset(keys.pause('gemini'), { since: new Date().toISOString(), probeMs: 5_000, probeAt: 1 });
+  Object.assign(room, { alone: 0 });
+  const roomFor = () => ({ usual: 10, mayProbe: true });
+  assert.equal((await store.takeDue(room, roomFor)).entries, []);
+  assert.is(await redis.hget(keys.pause('gemini'), 'probeAt'), '1');
+  const probe = (await store.takeDue({ free: 1, alone: 1 }, roomFor)).entries;
+  assert.equal([probe.length, probe[0]?.probes], [1, 'gemini']);
+  assert.ok(Number(await redis.hget(keys.pause('gemini'), 'probeAt')) > Date.now());
+});
+
+test('how far a group is goes on being remembered where the clock went back', async () => {
+  const upkeep = makeGroupUpkeep({ redis, keys, group: 'enrich', consumer: 'me' });
+  await upkeep.ensureGroups();
+  const read = await book('a');
+  await redis.xreadgroup('GROUP', 'enrich', 'me', 'COUNT', 1, 'STREAMS', keys.stream('events:calendly'), '>');
+  await redis.hset(keys.cursors('enrich'), 'at', Date.now() + 3_600_000);
+  await upkeep.saveCursors(0);
+  assert.is(await redis.hget(keys.cursors('enrich'), 'high:events:calendly'), read.slice('calendly-'.length));
+});
+
+test('a suspect that is handed back while its start is on its way does not run here', async () => {
+  let ran = 0;
+  const consumer = defineConsumer({
+    name: 'enrich',
+    on: ['calendly.invitee.created'],
+    emits: ['lead.enriched'],
+    async handle() {
+      ran += 1;
+      return [];
+    },
+  });
+  let answer: ((noted: 'noted') => void) | undefined;
+  const store = { noteStart: () => new Promise<'noted'>((resolve) => (answer = resolve)) };
+  const health = makeProviderHealth({ redis, keys, probeBaseMs: 100, log });
+  const policy = { attemptsMax: 3, retryBaseMs: 10, retryMaxMs: 100, outageGiveUpMs: 1_000, idempotencyTtlS: 10 };
+  const deliverer = makeDeliverer({
+    ...{ consumer, parallelMax: 1, store: store as never, settler: {} as never, isolation: makeIsolation() },
+    ...{
+      policy: { ...policy, visibilityTimeoutMs: 100, shutdownGraceMs: 100 },
+      isFresh: () => true,
+      health,
+      keys,
+      log,
+    },
+    ...{ metrics: makeWorkerMetrics(), now: Date.now, onFree() {}, onParked() {}, onStray() {} },
+  });
+  const flat = [
+    'type',
+    'calendly.invitee.created',
+    'key',
+    'k',
+    'v',
+    '1',
+    'at',
+    '',
+    'data',
+    JSON.stringify(booking('a')),
+  ];
+  deliverer.deliver([toEntry('events:calendly', ['1-0', flat, 0, '', '2:alone'], 0)]);
+  await waitFor('it to stand at the door', () => answer !== undefined);
+  assert.is(deliverer.close().length, 1);
+  answer!('noted');
+  await deliverer.idle();
+  assert.is(ran, 0);
+});
+
+test.run();
