@@ -35,6 +35,7 @@ export function makeCrmSync(given: CrmSyncOptions) {
     // What writes nothing neither waits for Zoho nor proves that it is there.
     needs: (event) => (itemOf(event).leads.length > 0 ? needs : []),
     batchMax: BATCH_MAX,
+    retriesApart: true,
 
     async handleBatch(deliveries, context) {
       const batch = deliveries.map(({ event }) => itemOf(event));

@@ -20,10 +20,17 @@ export type Delivery<T extends EventType = EventType> = {
   event: StoredEvent<T>;
   /** 1 for the first attempt. */
   attempt: number;
+  /** It was let through to find out whether a provider is back: what waits for no need is to be done at once. */
+  isProbe?: boolean;
 };
 
-/** What became of one event of a batch: follow-on events, or the error it failed with. */
-export type Outcome<T extends EventType = EventType> = { events: NewEvent<T>[] } | { error: unknown };
+/**
+ * What became of one event of a batch: follow-on events, or the error it failed with. `isWithoutProvider`: it was done although
+ * the provider did not answer, and says nothing of its return.
+ */
+export type Outcome<T extends EventType = EventType> =
+  | { events: NewEvent<T>[]; isWithoutProvider?: boolean }
+  | { error: unknown };
 
 type Common<In extends EventType, Out extends EventType> = {
   /** Also the name of the Redis consumer group. */
@@ -46,6 +53,11 @@ export type SingleConsumer<In extends EventType = EventType, Out extends EventTy
 export type BatchConsumer<In extends EventType = EventType, Out extends EventType = EventType> = Common<In, Out> & {
   /** The most events that one call takes. */
   batchMax: number;
+  /**
+   * One event may be what its whole batch fails of: those that fail with one and the same error are tried again in smaller
+   * batches, and in the end alone, before it costs any of them an attempt.
+   */
+  retriesApart?: boolean;
   /** One outcome per delivery, in the same order; a throw fails every event of the batch. */
   handleBatch: (deliveries: readonly Delivery<In>[], context: Context) => Promise<Outcome<Out>[]>;
   /** Told which events of a batch are done and their follow-ons appended. May be missed: a crash comes in between. */
@@ -82,6 +94,7 @@ export function defineBatchConsumer<const In extends EventType, const Out extend
   tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
   givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
   batchMax: number;
+  retriesApart?: boolean;
   handleBatch: (deliveries: readonly NoInfer<Delivery<In>>[], context: Context) => Promise<NoInfer<Outcome<Out>>[]>;
   settled?: (events: readonly NoInfer<StoredEvent<In>>[]) => Promise<void>;
 }): BatchConsumer<In, Out> {

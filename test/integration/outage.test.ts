@@ -1,8 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
-import { defineConsumer } from '../../src/lib/consumer.js';
+import { defineBatchConsumer, defineConsumer, type Outcome } from '../../src/lib/consumer.js';
 import { NotYetError, OutageError, TerminalError } from '../../src/lib/errors.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { readOverview } from '../../src/lib/overview.js';
@@ -340,6 +341,111 @@ test('an event that is refused like a fault of the settings while others succeed
   );
   assert.is(failure!.data.key, 'calendly:invitee.created:bad');
   await waitFor('every good one', async () => (await readStream(worker, 'events:enriched')).length === good);
+});
+
+/** A batch consumer, as the one that writes to the CRM. */
+async function startBatches(
+  handleBatch: (
+    count: number,
+    probes: number,
+    keys: readonly string[],
+  ) => Outcome<'lead.enriched'> | Promise<Outcome<'lead.enriched'>>,
+) {
+  const worker = await startTestWorker({
+    ...{ redisUrl: redis.url, keyPrefix, concurrency: 2 },
+    consumers: [
+      defineBatchConsumer({
+        name: 'enrich',
+        on: ['calendly.invitee.created'],
+        emits: ['lead.enriched'],
+        needs: () => ['gemini'],
+        batchMax: 100,
+        retriesApart: true,
+        async handleBatch(deliveries) {
+          const probes = deliveries.filter(({ isProbe }) => isProbe).length;
+          const outcome = await handleBatch(
+            deliveries.length,
+            probes,
+            deliveries.map(({ event }) => event.key),
+          );
+          return deliveries.map(() => outcome);
+        },
+      }),
+    ],
+  });
+  workers.push(worker);
+  return worker;
+}
+
+const enriched = {
+  events: [{ type: 'lead.enriched' as const, data: { kind: 'booked' as const, happenedAt: '2026-11-02', facts: {} } }],
+};
+
+test('what waited for a provider is done by the batch, not one by one', async () => {
+  let isDown = true;
+  const calls: number[] = [];
+  const worker = await startBatches(async (count) => {
+    if (isDown) throw down();
+    calls.push(count);
+    return enriched;
+  });
+  const count = 300;
+  for (let id = 0; id < count; id += 1) await book(worker, `a${id}`);
+  await toWait(worker, count);
+  isDown = false;
+  await waitFor('all to be done', async () => (await readStream(worker, 'events:enriched')).length === count);
+  assert.ok(calls.length <= 12, `${calls.length} calls: ${calls.join(' ')}`);
+});
+
+for (const [what, errorOf] of [
+  ['looks like an outage', () => down()],
+  ['nobody foresaw', () => new TypeError('of one event')],
+] as const) {
+  test(`what one event makes its batch fail of, and ${what}, costs its neighbours no attempt`, async () => {
+    const worker = await startBatches(async (_count, _probes, batch) => {
+      // So long that what is due meanwhile goes into one batch again.
+      await sleep(300);
+      if (batch.includes('calendly:invitee.created:bad')) throw errorOf();
+      return enriched;
+    });
+    for (let id = 0; id < 40; id += 1) await book(worker, id === 20 ? 'bad' : `a${id}`);
+    let more = 0;
+    const failed = await waitFor(
+      'the failure',
+      async () => {
+        more += 1;
+        await book(worker, `more${more}`);
+        const found = await failures(worker);
+        return found.length > 0 && found;
+      },
+      30_000,
+    );
+    assert.equal(
+      failed.map(({ data }) => data.key),
+      ['calendly:invitee.created:bad'],
+    );
+    const done = await waitFor('all others', async () => {
+      const found = await readStream(worker, 'events:enriched');
+      return found.length === 39 + more && found;
+    });
+    assert.equal([...new Set(done.map(({ fields }) => fields.attempts))], ['1']);
+  });
+}
+
+test('a consumer is told what probes, and what it does without the provider says nothing of its return', async () => {
+  let isAnswering = false;
+  const probes: number[] = [];
+  const worker = await startBatches(async (count, probing) => {
+    if (probing === 0 && !isAnswering) throw down();
+    if (probing > 0) probes.push(count);
+    return isAnswering ? enriched : { ...enriched, isWithoutProvider: true };
+  });
+  for (const id of ['a', 'b', 'c']) await book(worker, id);
+  await waitFor('one to be done', async () => (await readStream(worker, 'events:enriched')).length === 1);
+  assert.equal(await told(worker), ['provider.paused']);
+  isAnswering = true;
+  await waitFor('the end of the pause', async () => (await told(worker)).includes('provider.resumed'));
+  assert.ok(probes.every((count) => count === 1));
 });
 
 test('an event is given up on after OUTAGE_GIVE_UP_HOURS', async () => {

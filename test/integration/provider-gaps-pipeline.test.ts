@@ -143,6 +143,24 @@ test('a recitation is tried again at the cost of an attempt', async () => {
   assert.equal([chain.status, attemptsOf(chain, 'lead.enriched')], ['processed', 2]);
 });
 
+test('a lead that makes Zoho fail costs the leads in its batch no attempt, and none of them waits for it', async () => {
+  const isBad = ({ body }: { body: unknown }) => JSON.stringify(body ?? '').includes('"bad@');
+  zoho.faults.on({ path: '/crm/v8/Leads/upsert', when: isBad }, { status: 500 });
+  const ids = await Promise.all(['a', 'b', 'bad', 'c', 'd'].map((id) => pipeline.send('calendly', booking(id))));
+  const [bad, ...good] = [ids[2]!, ...ids.filter((_, index) => index !== 2)];
+  for (const id of good) {
+    const chain = await pipeline.finished(id);
+    assert.equal([chain.status, attemptsOf(chain, 'lead.synced')], ['processed', 1]);
+  }
+  let more = 0;
+  await waitFor('the bad one to fail', async () => {
+    more += 1;
+    await pipeline.synced(await pipeline.send('calendly', booking(`more${more}`)));
+    return (await readOverview(pipeline)).groups['crm-sync']!.failed === 1;
+  });
+  assert.is((await pipeline.finished(bad)).failure?.error.code, 'zoho_unavailable');
+});
+
 test('a limit of Gemini per minute costs no attempt, and what waited is done', async () => {
   gemini.answers.push(quotaExceeded('Minute', '0.3s'));
   const chain = await pipeline.finished(await pipeline.send('calendly', booking('a')));

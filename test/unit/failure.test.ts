@@ -95,6 +95,22 @@ test('an event that fails again although others succeeded since spends its own a
   assert.is(decide(outage(), record({ doubtAt: now - 1_000, spent: 2 }), now - 500).kind, 'fail');
 });
 
+test('what others did before the pause began burns no attempt in it', () => {
+  const longAgo = record({ doubtAt: now - 600_000 });
+  assert.is(decide(outage(), longAgo, now - 300_000, now - 120_000).kind, 'wait');
+});
+
+test('what the provider asks for is waited no longer where it may be this event’s own than where it is an outage', () => {
+  const quota = outage({ retryAfterMs: 3_600_000 });
+  for (const [known, otherSuccessAt] of [
+    [undefined, now - 1_000],
+    [record({ doubtAt: now - 1_000 }), now - 500],
+  ] as const) {
+    const decision = decide(quota, known, otherSuccessAt);
+    assert.ok(decision.kind === 'park' && decision.delayMs <= 90_000, `${JSON.stringify(decision)}`);
+  }
+});
+
 test('an event that fails again with no success since is an outage', () => {
   assert.is(decide(outage(), record({ doubtAt: now - 1_000 }), now - 1_500).kind, 'wait');
 });

@@ -151,13 +151,31 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   function startCalls(): void {
     while (calls < parallelMax && queue.length > 0) {
       calls += 1;
-      const items = queue.splice(0, batchMax);
+      const items = queue.splice(0, countForCall());
       const noted = items.filter(({ entry }) => entry.crashes > 0 && entry.verdict === 'usual');
       void (noted.length === 0 ? runCall(items) : runInTurn(items, noted)).finally(() => {
         calls -= 1;
+        // What is tried apart takes more calls than it took to read it.
+        startCalls();
         tellFree();
       });
     }
+  }
+
+  /** How many go into the next call, as far as each of them allows. */
+  function countForCall(): number {
+    let most = batchMax;
+    let count = 0;
+    for (const { entry } of queue) {
+      most = Math.min(most, apartMax(entry));
+      if (count > 0 && count >= most) break;
+      count += 1;
+    }
+    return count;
+  }
+
+  function apartMax({ record }: Entry): number {
+    return isBatch(consumer) && consumer.retriesApart ? (record?.batchMax ?? batchMax) : batchMax;
   }
 
   /**
@@ -207,7 +225,8 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
       while (!isAborted && isHeld(item)) {
         const answer = await store.noteStart(item.entry, state).catch(() => RETRY_MS);
         if (answer === 'lost') return false;
-        if (answer === 'noted') return true;
+        // It may have been handed back meanwhile.
+        if (answer === 'noted') return isHeld(item);
         await sleep(Math.min(answer, DOOR_MS_MAX));
       }
       return false;
@@ -250,16 +269,25 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   function roomFor(provider: Provider): ProviderRoom {
     const used = needing.get(provider) ?? 0;
     const mayProbe = isBatch(consumer) || used < Math.max(1, parallelMax - 1);
-    return { usual: Math.max(0, needingMax - used), mayProbe };
+    return { usual: Math.max(0, needingMax - used) * batchMax, mayProbe };
   }
 
   async function work(ready: readonly Ready[]): Promise<void> {
     const startedAt = performance.now();
     const outcomes = await handle(ready);
     const ms = Math.round(performance.now() - startedAt);
-    const done = ready.map((one, index) => finishWith(one, outcomes[index]!, ms));
+    const done = ready.map((one, index) =>
+      finishWith(one, outcomes[index]!, { ms, together: countLike(outcomes, index) }),
+    );
     const events = ready.map(({ event }) => event);
     await Promise.all([...done, tellSettled(events, done)]);
+  }
+
+  /** How many have failed with the same error, of a consumer that tries them apart then. */
+  function countLike(outcomes: readonly Outcome[], index: number): number {
+    const own = outcomes[index]!;
+    if (!isBatch(consumer) || !consumer.retriesApart || !('error' in own)) return 1;
+    return outcomes.filter((outcome) => 'error' in outcome && outcome.error === own.error).length;
   }
 
   async function handle(ready: readonly Ready[]): Promise<Outcome[]> {
@@ -267,7 +295,11 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     try {
       if (isBatch(consumer)) {
         const deliveries = ready.map(
-          ({ item, event }): Delivery => ({ event, attempt: (item.entry.record?.spent ?? 0) + 1 }),
+          ({ item, event }): Delivery => ({
+            event,
+            attempt: (item.entry.record?.spent ?? 0) + 1,
+            ...(item.entry.probes !== undefined && { isProbe: true }),
+          }),
         );
         return await consumer.handleBatch(deliveries, contextFor(whenAllLost(ready, isFresh)));
       }
@@ -298,12 +330,16 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   }
 
   /** What failed because it was told to stop has not failed of its own. */
-  async function finishWith({ item, ...prepared }: Ready, outcome: Outcome, ms: number): Promise<boolean> {
+  async function finishWith(
+    { item, ...prepared }: Ready,
+    outcome: Outcome,
+    call: { ms: number; together: number },
+  ): Promise<boolean> {
     if ('error' in outcome && (item.isFencedOff || !isFresh())) {
       letGo(item);
       return false;
     }
-    return finish(item, () => toSettlement(item.entry, prepared, outcome, ms));
+    return finish(item, () => toSettlement(item.entry, prepared, outcome, call));
   }
 
   /** True when the entry is done, and not only put off. */

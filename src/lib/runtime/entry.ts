@@ -9,6 +9,8 @@ const attemptRecord = z.object({
   /** When the first failure came, and the latest that a provider may have been at fault for; Redis time in ms. */
   firstFailureAt: z.number(),
   doubtAt: z.number().exactOptional(),
+  /** It has failed together with others, any of which may be at fault: so many go into its next call at the most. */
+  batchMax: z.number().exactOptional(),
   /** Milliseconds spent parked or waiting. */
   waitedMs: z.number(),
   parkedAt: z.number(),

@@ -27,6 +27,8 @@ export type FailureDecision =
 
 export type FailureInput = {
   error: unknown;
+  /** [1] How many events of a batch have failed with this very error, where they are to be tried apart then. */
+  together?: number;
   record: AttemptRecord | undefined;
   /** Redis time, ms. */
   now: number;
@@ -44,6 +46,15 @@ const RECENT_SUCCESS_MS = 2_000;
 const DOUBT_WAIT_MS = 1_000;
 /** Two workers know Redis' time by so much differently. A success further ahead is from before that clock went back. */
 const CLOCKS_DIFFER_MS = 1_000;
+
+/**
+ * What a provider asks for while it is an outage is waited no longer: a limit of the day may be lifted before its end, and a
+ * refused token must not be tried more than ten times in ten minutes.
+ */
+export const ASKED_MS_MAX = 75_000;
+
+/** What failed together is tried again in batches smaller by this. */
+const APART = 10;
 
 const STORE_WAIT_MS = 1_000;
 /** The code of a record that knows of no failure. */
@@ -64,10 +75,11 @@ export function decideFailure(input: FailureInput, policy: RetryPolicy): Failure
     return { kind: 'park', delayMs: backOff(1, STORE_WAIT_MS, input.random, policy), record };
   }
 
+  const asked = error instanceof RetryableError ? error.retryAfterMs : undefined;
+  if (isTogether(input)) return { kind: 'park', delayMs: backOff(1, asked, input.random, policy), record };
   const spent = { ...record, spent: record.spent + 1 };
   const { code, message } = describe(error);
   if (spent.spent >= policy.attemptsMax) return fail(code, message, spent.spent);
-  const asked = error instanceof RetryableError ? error.retryAfterMs : undefined;
   return {
     kind: 'park',
     delayMs: backOff(spent.spent, asked, input.random, policy),
@@ -97,16 +109,25 @@ function decideOutage(
     retryAfterMs: error.retryAfterMs,
     record: doubted,
   };
-  const othersSucceed = otherSuccessAt > (record.doubtAt ?? Number.POSITIVE_INFINITY);
+  const askedMs = error.retryAfterMs === undefined ? undefined : Math.min(error.retryAfterMs, ASKED_MS_MAX);
+  // What others did before the pause began says nothing of it.
+  const othersSucceed = otherSuccessAt > Math.max(record.doubtAt ?? Number.POSITIVE_INFINITY, pausedSince ?? 0);
+  if (othersSucceed && isTogether(input)) {
+    return { kind: 'park', delayMs: backOff(1, askedMs, input.random, policy), record: doubted };
+  }
   if (othersSucceed || isKnownForIt(error, input)) {
     const spent = { ...doubted, spent: record.spent + 1 };
     if (spent.spent >= policy.attemptsMax) return fail(error.code, error.message, spent.spent);
-    return { kind: 'park', delayMs: backOff(spent.spent, error.retryAfterMs, input.random, policy), record: spent };
+    return { kind: 'park', delayMs: backOff(spent.spent, askedMs, input.random, policy), record: spent };
   }
   const inDoubt = record.doubtAt === undefined && otherSuccessAt > now - RECENT_SUCCESS_MS;
   if (!inDoubt) return wait;
-  const delayMs = Math.max(DOUBT_WAIT_MS, backOff(1, error.retryAfterMs, input.random, policy));
+  const delayMs = Math.max(DOUBT_WAIT_MS, backOff(1, askedMs, input.random, policy));
   return { kind: 'park', delayMs, record: doubted };
+}
+
+function isTogether({ together = 1 }: FailureInput): boolean {
+  return together > 1;
 }
 
 /**
@@ -130,18 +151,25 @@ export function backOff(attempt: number, askedMs: number | undefined, random: nu
 }
 
 /** To wait one's turn is no failure: it neither hides one nor begins the time after which an event is given up. */
-function nextRecord({ error, record, now }: FailureInput): AttemptRecord {
+function nextRecord({ error, record, now, together = 1 }: FailureInput): AttemptRecord {
   const hasFailed = record !== undefined && record.code !== NOT_YET;
   const { code, message } = error instanceof NotYetError && hasFailed ? record : describe(error);
   return {
     spent: record?.spent ?? 0,
     firstFailureAt: hasFailed ? record.firstFailureAt : now,
-    ...(record?.doubtAt === undefined ? {} : { doubtAt: record.doubtAt }),
+    ...keptOf(record),
+    ...(together > 1 && !(error instanceof NotYetError) && { batchMax: Math.ceil(together / APART) }),
     waitedMs: record?.waitedMs ?? 0,
     parkedAt: now,
     code,
     message,
   };
+}
+
+/** What is remembered of a former attempt, whatever comes. */
+export function keptOf(record: AttemptRecord | undefined): Pick<AttemptRecord, 'doubtAt' | 'batchMax'> {
+  const { doubtAt, batchMax } = record ?? {};
+  return { ...(doubtAt !== undefined && { doubtAt }), ...(batchMax !== undefined && { batchMax }) };
 }
 
 function fail(code: string, message: string, attempts: number): FailureDecision {

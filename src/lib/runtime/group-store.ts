@@ -27,7 +27,7 @@ export type Due = {
   /** Event ids. */
   vanished: string[];
 };
-/** How many more calls may need a provider now, and whether one may that probes it. */
+/** How many more entries may need a provider now, and whether one may that probes it. */
 export type ProviderRoom = { usual: number; mayProbe: boolean };
 export type Found = { entries: Entry[]; vanished: string[]; left: number };
 /** `left` of suspects alone; `isBehind`: others were left behind for want of room. */

@@ -7,6 +7,7 @@ import type { OutageKind, Provider } from '../errors.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
+import { ASKED_MS_MAX } from './failure.js';
 
 export type ProviderHealth = {
   isPaused: (provider: Provider) => boolean;
@@ -38,8 +39,6 @@ const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 const TELL_MS = 500;
 /** An outage is over for us at most 15 s after it is over for the provider, and so is a mended fault of the settings. */
 const PROBE_MS_MAX = 10_000;
-/** What the provider asks for, or a refused token that must not be tried more than ten times in ten minutes. */
-const ASKED_MS_MAX = 75_000;
 const SUCCESS_KEPT_MS = 3_600_000;
 
 export function makeProviderHealth(options: {

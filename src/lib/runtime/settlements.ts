@@ -10,7 +10,7 @@ import type { EventType, NewEvent, StoredEvent } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { WorkerMetrics } from '../metrics.js';
 import type { AttemptRecord, Entry } from './entry.js';
-import { decideFailure, NOT_YET, type RetryPolicy } from './failure.js';
+import { decideFailure, keptOf, NOT_YET, type RetryPolicy } from './failure.js';
 import { markKey } from './group-store.js';
 import type { ProviderHealth, ProviderState } from './provider-health.js';
 import type { Settlement } from './settler.js';
@@ -57,14 +57,14 @@ export function makeSettlements(options: SettlementOptions) {
     entry: Entry,
     { event, needs }: Prepared,
     outcome: Outcome,
-    ms: number,
+    { ms, together }: { ms: number; together: number },
   ): Promise<Settlement> {
-    if ('error' in outcome) return settleError(entry, outcome.error, ms);
-    await tellSuccess(outcome.events.length === 0 ? undefined : entry.probes, needs);
+    if ('error' in outcome) return settleError(entry, outcome.error, { ms, together });
+    if (!outcome.isWithoutProvider) await tellSuccess(outcome.events.length === 0 ? undefined : entry.probes, needs);
     try {
       return doneWith(entry, event, outcome.events, ms);
     } catch (error) {
-      return settleError(entry, error, ms);
+      return settleError(entry, error, { ms });
     }
   }
 
@@ -94,14 +94,18 @@ export function makeSettlements(options: SettlementOptions) {
     };
   }
 
-  async function settleError(entry: Entry, error: unknown, ms = 0): Promise<Settlement> {
+  async function settleError(
+    entry: Entry,
+    error: unknown,
+    { ms = 0, together = 1 }: { ms?: number; together?: number } = {},
+  ): Promise<Settlement> {
     if (entry.probes !== undefined && refusedBy(error) === entry.probes) await tellSuccess(entry.probes, []);
     const provider = error instanceof OutageError ? error.provider : undefined;
     const known = provider === undefined ? undefined : await health.look(provider).catch(() => undefined);
     const { succeededAt: otherSuccessAt, pausedSince } = known ?? UNKNOWN;
     const record = entry.record === undefined ? undefined : { ...entry.record, waitedMs: waitedMs(entry) };
     const decision = decideFailure(
-      { error, record, now: options.now(), otherSuccessAt, pausedSince, random: Math.random() },
+      { error, together, record, now: options.now(), otherSuccessAt, pausedSince, random: Math.random() },
       policy,
     );
     const facts = { group: consumer.name, event: entry.eventId, key: entry.fields.key, ms };
@@ -166,7 +170,7 @@ export function makeSettlements(options: SettlementOptions) {
     return {
       spent: before?.spent ?? 0,
       firstFailureAt: before?.firstFailureAt ?? now,
-      ...(before?.doubtAt === undefined ? {} : { doubtAt: before.doubtAt }),
+      ...keptOf(before),
       waitedMs: waitedMs(entry),
       parkedAt: now,
       code: before?.code ?? reason.code,
