@@ -71,6 +71,8 @@ async function readCodes({ client, keys }: World, group: GroupName): Promise<str
   const records = await client.hvals(keys.attempts(group));
   const codes = records.map((record) => (JSON.parse(record) as { code: string }).code);
   const counts = [...groupBy(codes, (code) => code)].map(([code, same]) => `${same.length} × ${code}`);
+  const crashed = await client.hlen(keys.strikes(group));
+  if (crashed > 0) counts.push(`${crashed} were in a crash`);
   return counts.length === 0 ? '' : ` (${counts.join(', ')})`;
 }
 
