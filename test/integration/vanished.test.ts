@@ -10,6 +10,7 @@ import { defineConsumer } from '../../src/lib/consumer.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
 import type { RedisClient } from '../../src/lib/redis.js';
+import { replay } from '../../src/lib/replay.js';
 import { startRetention } from '../../src/lib/retention.js';
 import { trim } from '../../src/lib/trim.js';
 import { reportVanished } from '../../src/lib/vanished.js';
@@ -155,6 +156,39 @@ test('a chain whose later step was deleted is lost, until the stage before it ha
   await enrich();
   assert.is((await chains.findChain(eventId!))?.status, 'queued');
 });
+
+for (const how of ['a delivery', 'a replay'] as const) {
+  test(`where a later step was deleted before it was handed out, ${how} brings the event to its end`, async () => {
+    const { eventId } = await append('a');
+    const [webhooks, follow] = [keys().stream('events:calendly'), keys().stream('events:enriched')];
+    for (const [stream, group] of [
+      [webhooks, 'enrich'],
+      [follow, 'crm-sync'],
+    ] as const) {
+      await redis.xgroup('CREATE', stream, group, '0', 'MKSTREAM');
+    }
+    // As enrich leaves it.
+    await redis.xreadgroup('GROUP', 'enrich', 'w', 'STREAMS', webhooks, '>');
+    await redis.xack(webhooks, 'enrich', idOf(eventId!));
+    const enriched = await redis.xadd(follow, '*', 'type', 'lead.enriched', 'key', 'k', 'cause', eventId!);
+    await redis.hset(keys().progress('calendly:invitee.created:a'), `enriched-${enriched}`, '');
+    await redis.xdel(follow, enriched!);
+    assert.equal(await report(), [{ eventId: `enriched-${enriched}`, group: 'crm-sync' }]);
+    let current = eventId!;
+    if (how === 'a delivery') {
+      const again = await append('a');
+      assert.is(again.status, 'accepted');
+      assert.equal([(await append('a')).status, (await append('a')).eventId], ['duplicate', again.eventId]);
+      current = again.eventId!;
+    } else {
+      const range = { group: 'enrich' as const, from: '-', to: '+', isForced: false, takesDryRuns: false };
+      const counts = await replay({ redis, keys: keys() }, { ...range, replayId: 'r1' }, { isDryRun: false });
+      assert.equal(counts, { run: 1 });
+    }
+    const history = await start();
+    await history.ended(current);
+  });
+}
 
 test('what trimming drops is no reason to look', async () => {
   const history = await start();

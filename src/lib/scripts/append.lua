@@ -11,7 +11,7 @@
 -- mode 'revisions': other content is a new revision. ARGV 9 delivery  10 hash of the request id ('' for none)
 --                   KEYS 5 request ids of duplicates
 -- A delivery makes one entry, however often it is sent: its name stands in that. Another one of an
--- event that has failed, or whose entry was deleted before its end, is a new try.
+-- event that has failed, or of which an entry was deleted before its end, is a new try.
 -- Answers {'accepted' | 'duplicate', event id of the current try or '', key, 'changed' or ''}.
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
 
@@ -72,10 +72,22 @@ local function has_made_entry(entry, delivery)
   return false
 end
 
+-- Whether a later step of the try was deleted, and that was told.
+local function has_lost_step(entry, try)
+  local lost = string.sub(KEYS[4], 1, #KEYS[4] - #ARGV[5]) .. 'lost:'
+  for _, event_id in ipairs(redis.call('HKEYS', entry.progress)) do
+    local _, id = split_event_id(event_id)
+    local is_of_try = id and tonumber(string.match(id, '^%d+')) >= tonumber(string.match(try, '^%d+'))
+    if is_of_try and redis.call('HGET', lost .. event_id, 'state') == 'lost' then return true end
+  end
+  return false
+end
+
 -- What was deleted before it came to its end comes to none any more. Where nothing but `idem:seen` is left it has ended.
 local function has_vanished(entry)
   local _, id = split_event_id(redis.call('HGET', entry.progress, 'id') or '')
-  return id and redis.call('EXISTS', entry.processed) == 0 and #redis.call('XRANGE', entry.stream, id, id) == 0
+  if not id or redis.call('EXISTS', entry.processed) == 1 then return false end
+  return #redis.call('XRANGE', entry.stream, id, id) == 0 or has_lost_step(entry, id)
 end
 
 -- Other content under a known key, kept once for each body; each says of the other that there is one.

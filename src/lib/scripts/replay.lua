@@ -26,7 +26,10 @@ local function is_moving(event_id, ids)
   for _, other in ipairs(ids) do
     local stream, id = split_event_id(other)
     for _, reader in ipairs(readers[stream] or {}) do
-      if other ~= event_id and reader ~= 'alert' and unfinished(reader, stream, id) then return true end
+      local left = other ~= event_id and reader ~= 'alert' and unfinished(reader, stream, id)
+      -- What was deleted before it was handed out moves nowhere.
+      local is_there = left and (left ~= 'undelivered' or #redis.call('XRANGE', prefix .. stream, id, id) > 0)
+      if is_there then return true end
     end
   end
   return false
