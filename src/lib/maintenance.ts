@@ -1,6 +1,6 @@
 /** What the operators' commands over whole streams share: one at a time, in bounded chunks, beside live traffic. */
 import { randomBytes } from 'node:crypto';
-import { compareStreamIds, type StreamName } from './event-id.js';
+import type { StreamName } from './event-id.js';
 import type { Keys } from './keys.js';
 import { makeLease } from './lease.js';
 import type { RedisClient } from './redis.js';
@@ -86,8 +86,4 @@ export async function* scanKeys(redis: RedisClient, start: string): AsyncGenerat
 export async function readRedisTime(redis: RedisClient): Promise<number> {
   const [seconds, microseconds] = await redis.time();
   return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
-}
-
-export function earlier(a: string | undefined, b: string): string {
-  return a !== undefined && compareStreamIds(a, b) <= 0 ? a : b;
 }

@@ -12,14 +12,13 @@ import { readersByStream, STREAMS } from './events.js';
 import { type Keys, keysOfCopy } from './keys.js';
 import {
   CHUNK,
-  earlier,
   makeSkim,
   type OnProgress,
   readRedisTime,
   type SkimmedEntry,
   withMaintenanceLease,
 } from './maintenance.js';
-import { makeProject, type Projection, readPositions } from './projector.js';
+import { makeProject, type Projection, streamsHeardBy } from './projector.js';
 import type { RedisClient } from './redis.js';
 import { loadScript } from './scripts.js';
 import { REMEMBERED_MS } from './unfinished-replays.js';
@@ -85,7 +84,7 @@ type Times = { oldBeforeMs: number; failedBeforeMs: number };
 async function walk(options: TrimOptions, times: Times, run: TrimRun): Promise<TrimReport> {
   const { isDryRun, onProgress = () => {}, budget } = run;
   if (!isDryRun) await keepCheckpoint(options, times, run);
-  const drop = await makeDrop(options, times, isDryRun);
+  const drop = makeDrop(options, times, isDryRun);
   const skim = makeSkim(options);
   const report: TrimReport = { dropped: 0, kept: {}, before: new Date(times.oldBeforeMs).toISOString() };
   let looked = 0;
@@ -110,9 +109,9 @@ async function walk(options: TrimOptions, times: Times, run: TrimRun): Promise<T
   return report;
 }
 
-async function makeDrop(options: TrimOptions, { oldBeforeMs, failedBeforeMs }: Times, isDryRun: boolean) {
+function makeDrop(options: TrimOptions, { oldBeforeMs, failedBeforeMs }: Times, isDryRun: boolean) {
   const { redis, keys } = options;
-  const plan = JSON.stringify({ readers: readersByStream(), folded: await readFolded(options, isDryRun) });
+  const plan = JSON.stringify({ readers: readersByStream(), positions: positionsByStream(options, isDryRun) });
   const script = loadScript(redis, 'trim');
   return async (stream: StreamName, { id, fields }: SkimmedEntry): Promise<[Verdict, number]> => {
     const eventId = makeEventId(stream, id);
@@ -142,15 +141,18 @@ async function giveWay({ pauseMs, signal }: NonNullable<TrimRun['budget']>): Pro
   await sleep(pauseMs, undefined, { signal }).catch(() => {});
 }
 
-/** Up to where each stream is folded: by the slowest of the projections that hear it, and by their checkpoints. */
-async function readFolded({ redis, keys, projections }: TrimOptions, isDryRun: boolean) {
-  const folded: Record<string, string> = {};
-  for (const copy of isDryRun ? [keys] : [keys, keysOfCopy(keys, 'checkpoint')]) {
+/**
+ * Where it stands up to where each stream is folded: by the projections that hear it, and by their checkpoints. It is looked up
+ * with each chain, as Redis may have gone back since the checkpoint was made.
+ */
+function positionsByStream({ keys, projections }: TrimOptions, isDryRun: boolean): Record<string, string[]> {
+  const positions: Record<string, string[]> = {};
+  for (const { projector } of isDryRun ? [keys] : [keys, keysOfCopy(keys, 'checkpoint')]) {
     for (const projection of projections) {
-      for (const [stream, id] of await readPositions(redis, copy, projection)) {
-        folded[stream] = earlier(folded[stream], id);
+      for (const stream of streamsHeardBy(projection)) {
+        positions[stream] = [...(positions[stream] ?? []), projector(projection.name)];
       }
     }
   }
-  return folded;
+  return positions;
 }

@@ -7,6 +7,7 @@ import { rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { failureOf } from '../helpers/failure-of.js';
 import { shareRedis } from '../helpers/shared-redis.js';
+import { withCommand } from '../helpers/with-command.js';
 
 const test = suite('what befalls the swap of a rebuild');
 const keys = makeKeys('{f}:');
@@ -62,20 +63,6 @@ async function stateOf(n: number): Promise<Last | null> {
 const rebuildBy = (client: RedisClient, onProgress?: () => void) =>
   rebuild({ redis: client, keys, projections: [projection], idempotencyTtlS: 60 }, onProgress);
 
-type Command = (...args: unknown[]) => Promise<unknown>;
-
-/** The client, and what `around` does around one of its commands. */
-function withCommand(name: string, around: (command: Command, args: unknown[]) => Promise<unknown>): RedisClient {
-  return new Proxy(redis, {
-    get(target, property) {
-      const value = Reflect.get(target, property, target);
-      if (typeof value !== 'function') return value;
-      const command = value.bind(target) as Command;
-      return property === name ? (...args: unknown[]) => around(command, args) : command;
-    },
-  });
-}
-
 /** All that Redis holds; the answer puts it back. */
 async function remember(): Promise<() => Promise<void>> {
   const names = await redis.keys('*');
@@ -104,7 +91,7 @@ test('states that were equal while the live projection was far behind are swappe
   };
   let hasMoved = false;
   // After the states were compared and before they are swapped a worker folds on.
-  const client = withCommand('gvi_begin_swap', async (command, args) => {
+  const client = withCommand(redis, 'gvi_begin_swap', async (command, args) => {
     if (!hasMoved) await makeProject({ redis, keys })(blind as Projection);
     hasMoved = true;
     return command(...args);
@@ -122,7 +109,7 @@ test('a Redis that goes back into the swap is not left with half of it', async (
   await fold();
   await damage(people);
   let goBack: (() => Promise<void>) | undefined;
-  const client = withCommand('gvi_swap_projection', async (command, args) => {
+  const client = withCommand(redis, 'gvi_swap_projection', async (command, args) => {
     const left = await command(...args);
     if (left === 500) goBack = await remember();
     else if (goBack !== undefined) {
@@ -156,7 +143,7 @@ test('where Redis is another server when it is to be swapped, the differences ar
   await fold();
   await damage(range(3));
   let begins = 0;
-  const client = withCommand('gvi_begin_swap', async (command, args) => {
+  const client = withCommand(redis, 'gvi_begin_swap', async (command, args) => {
     begins += 1;
     if (begins > 1) return command(...args);
     // The last second is lost with it.
@@ -175,7 +162,7 @@ test('a worker of a former release leaves it alone while states are swapped', as
   const before = await readSaved(redis, keys, projection);
   await damage(people);
   let refusals = 0;
-  const client = withCommand('gvi_swap_projection', async (command, args) => {
+  const client = withCommand(redis, 'gvi_swap_projection', async (command, args) => {
     const left = await command(...args);
     if (left !== 500) return left;
     const { version, positions } = await readSaved(redis, keys, projection);
@@ -196,7 +183,7 @@ test('what a former release has begun to fold from states of before it cannot sa
   const before = await readSaved(redis, keys, projection);
   let isFirst = true;
   // It has lost its lease, and read what comes now.
-  const client = withCommand('gvi_begin_swap', async (command, args) => {
+  const client = withCommand(redis, 'gvi_begin_swap', async (command, args) => {
     if (isFirst) await sync([0], 'b');
     isFirst = false;
     return command(...args);

@@ -2,6 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { STREAMS } from '../../src/lib/events.js';
+import { keysOfCopy } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
 import { replay as replayRange } from '../../src/lib/replay.js';
 import { type TrimReport, trim as trimStreams } from '../../src/lib/trim.js';
@@ -11,6 +12,7 @@ import { runGvi } from '../helpers/gvi.js';
 import { type History, meetingEvent as meeting, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { withCommand } from '../helpers/with-command.js';
 
 const test = suite('trim');
 const RETENTION_MS = 1_000_000;
@@ -29,9 +31,10 @@ test.before.each(async () => {
 test.after.each(() => history.stop());
 test.after(() => server.stop());
 
+const trimAt = (now: number, isDryRun = false): Promise<TrimReport> =>
+  trimStreams({ ...history, projections, retentionMs: RETENTION_MS, now }, { isDryRun });
 /** Trims as if so many milliseconds had passed. */
-const trimIn = (ms: number, isDryRun = false): Promise<TrimReport> =>
-  trimStreams({ ...history, projections, retentionMs: RETENTION_MS, now: Date.now() + ms }, { isDryRun });
+const trimIn = (ms: number, isDryRun = false): Promise<TrimReport> => trimAt(Date.now() + ms, isDryRun);
 const LATER = RETENTION_MS + 60_000;
 const MUCH_LATER = 2 * RETENTION_MS + 60_000;
 
@@ -55,6 +58,20 @@ test('a chain that is old and done goes with its progress; a second trim finds n
   assert.is((await trimIn(LATER)).dropped, 0);
 });
 
+test('what a Redis that has gone back has forgotten to be in the checkpoint is not dropped', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  const checkpoint = keysOfCopy(history.keys, 'checkpoint').projector('lead');
+  const redis = withCommand(history.redis, 'gvi_trim', async (command, args) => {
+    await history.redis.del(checkpoint);
+    return command(...args);
+  });
+  const options = { ...history, redis, projections, retentionMs: RETENTION_MS, now: Date.now() + LATER };
+  const { dropped, kept } = await trimStreams(options, { isDryRun: false });
+  assert.equal({ dropped, kept }, { dropped: 0, kept: { unfolded: 3 } });
+  assert.is((await trimIn(LATER)).dropped, 3);
+});
+
 test('what is young stays, and so does the whole chain of which a part is young', async () => {
   await history.ended(await history.book('a'));
   await history.projected();
@@ -63,7 +80,7 @@ test('what is young stays, and so does the whole chain of which a part is young'
     [string],
   ];
   const cutoff = Number(synced!.split('-')[0]);
-  const report = await trimIn(cutoff + RETENTION_MS - Date.now());
+  const report = await trimAt(cutoff + RETENTION_MS);
   assert.is(report.dropped, 0);
   assert.equal(Object.keys(report.kept), ['young']);
   assert.equal(await lengths(), { 'events:calendly': 1, 'events:enriched': 1, 'events:synced': 1 });

@@ -5,7 +5,7 @@
 --
 -- KEYS[1] progress of the chain
 -- ARGV: key prefix, key, event id asked about, entries before this time are old (ms), the same while a failure stands
---       open, only look (1|0), JSON of {groups that read each stream, position up to which each stream is folded}, how
+--       open, only look (1|0), JSON of {groups that read each stream, keys that hold up to where each stream is folded}, how
 --       long an unfinished replay keeps its range (ms)
 -- Returns {verdict, entries dropped}
 local prefix, key, asked = ARGV[1], ARGV[2], ARGV[3]
@@ -64,6 +64,14 @@ local function is_pinned(short, id)
   end
 end
 
+local function is_folded(short, id)
+  for _, position in ipairs(plan.positions[short] or {}) do
+    -- Redis may have gone back since they were folded.
+    if is_after(id, redis.call('HGET', position, short) or '0-0') then return false end
+  end
+  return true
+end
+
 local delivered = {}
 local function verdict_on(event_id)
   local short, id = split_event_id(event_id)
@@ -72,8 +80,7 @@ local function verdict_on(event_id)
   if ms >= tonumber(ARGV[4]) then return 'young' end
   if is_open and ms >= tonumber(ARGV[5]) then return 'open_failure' end
   if is_pinned(short, id) then return 'replaying' end
-  local folded = plan.folded[short]
-  if folded and is_after(id, folded) then return 'unfolded' end
+  if not is_folded(short, id) then return 'unfolded' end
   delivered[stream] = delivered[stream] or delivered_by_group(stream)
   for _, group in ipairs(plan.readers[short] or {}) do delivered[stream][group] = delivered[stream][group] or '0-0' end
   for group, last in pairs(delivered[stream]) do
