@@ -116,14 +116,23 @@ function addRevisions(progress: Record<string, string>, revisions: Gathered['rev
   }
 }
 
-/** By time; within one millisecond in the order of the flow. */
-function inOrder<T>(entries: ReadonlyMap<string, T>): [string, T][] {
-  const place = (eventId: string) => {
-    const { stream, id } = parseEventId(eventId)!;
-    return { id, ms: streamIdTime(id), rank: STREAMS.indexOf(stream) };
+/**
+ * By time; within one millisecond in the order of the flow. What came of an entry comes after it, whatever its id says: when
+ * Redis' clock goes back each stream goes on from its own last id, and those differ.
+ */
+function inOrder<T extends Pick<EntryFacts, 'cause'>>(entries: ReadonlyMap<string, T>): [string, T][] {
+  const timeOf = (eventId: string, seen: readonly string[] = []): number => {
+    const ms = streamIdTime(parseEventId(eventId)!.id);
+    const { cause = '' } = entries.get(eventId)!;
+    return entries.has(cause) && !seen.includes(cause) ? Math.max(ms, timeOf(cause, [...seen, eventId])) : ms;
   };
-  return [...entries].sort(([a], [b]) => {
-    const [x, y] = [place(a), place(b)];
-    return x.ms - y.ms || x.rank - y.rank || compareStreamIds(x.id, y.id);
+  const placed = [...entries].map((entry) => {
+    const { stream, id } = parseEventId(entry[0])!;
+    return { entry, id, rank: STREAMS.indexOf(stream), ms: streamIdTime(id), time: timeOf(entry[0]) };
   });
+  placed.sort((x, y) => {
+    const late = Number(x.ms < x.time) - Number(y.ms < y.time);
+    return x.time - y.time || late || x.ms - y.ms || x.rank - y.rank || compareStreamIds(x.id, y.id);
+  });
+  return placed.map(({ entry }) => entry);
 }

@@ -67,6 +67,8 @@ export async function rebuildChains(options: ChainsOptions, onProgress: OnProgre
   async function restorePart(pass: number): Promise<void> {
     const lines = new Map<string, string[]>();
     const positions = new Map<StreamName, string>();
+    /** How much of each key was read when it was found to be behind. */
+    const readOf = new Map<string, number>();
     await gather(onProgress);
     let due = [...lines.keys()];
     report.keys += due.length;
@@ -90,6 +92,11 @@ export async function rebuildChains(options: ChainsOptions, onProgress: OnProgre
       }
     }
 
+    /** Nothing has come since it was found to be behind: what is missing was deleted. */
+    function isAllRead(key: string): boolean {
+      return readOf.get(key) === lines.get(key)!.length;
+    }
+
     /** As text, which takes a fraction of what its objects would. */
     function add(key: string, fact: Fact): void {
       const known = lines.get(key);
@@ -102,7 +109,8 @@ export async function rebuildChains(options: ChainsOptions, onProgress: OnProgre
       const behind: string[] = [];
       for (let from = 0; from < chainKeys.length; from += RESTORED_AT_ONCE) {
         const some = chainKeys.slice(from, from + RESTORED_AT_ONCE);
-        const answers = await Promise.all(some.map((key) => restoreOne(key, lines.get(key)!)));
+        const answers = await Promise.all(some.map((key) => restoreOne(key, lines.get(key)!, isAllRead(key))));
+        for (const key of some) readOf.set(key, lines.get(key)!.length);
         report.restored += answers.filter((answer) => answer === 'restored').length;
         behind.push(...some.filter((_, index) => answers[index] === 'behind'));
         onRestored(some.reduce((total, key) => total + lines.get(key)!.length, 0));
@@ -111,12 +119,12 @@ export async function rebuildChains(options: ChainsOptions, onProgress: OnProgre
     }
   }
 
-  async function restoreOne(key: string, lines: readonly string[]): Promise<Answer> {
+  async function restoreOne(key: string, lines: readonly string[], isAllRead: boolean): Promise<Answer> {
     const facts = deriveChain(parseGathered(lines));
-    return (await restore([keys.progress(key), keys.idemSeen(key)], encode(key, facts))) as Answer;
+    return (await restore([keys.progress(key), keys.idemSeen(key)], encode(key, facts, isAllRead))) as Answer;
   }
 
-  function encode(key: string, { progress, seen, processed }: ChainFacts): (string | number)[] {
+  function encode(key: string, { progress, seen, processed }: ChainFacts, isAllRead: boolean): (string | number)[] {
     const fields = Object.entries(progress).flat();
     const untilMs = (at: string) => Date.parse(at) + idempotencyTtlS * 1000;
     const marks = processed.flatMap(({ replay, at }) => {
@@ -124,7 +132,7 @@ export async function rebuildChains(options: ChainsOptions, onProgress: OnProgre
       return [replay === undefined ? mark : `${mark}:replay:${replay}`, untilMs(at)];
     });
     return [
-      ...[keys.prefix, fields.length, ...fields],
+      ...[keys.prefix, isAllRead ? 1 : 0, fields.length, ...fields],
       ...[seen?.eventId ?? '', seen === undefined ? 0 : untilMs(seen.at)],
       readers,
       ...marks,

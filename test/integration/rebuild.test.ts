@@ -1,10 +1,13 @@
 /** Rebuilding: what follows from the streams comes out equal, keys and values, while the pipeline works. */
+import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
+import type { StreamName } from '../../src/lib/event-id.js';
 import { countRebuildSteps, rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { trim as trimStreams } from '../../src/lib/trim.js';
+import { reportVanished } from '../../src/lib/vanished.js';
 import { projections } from '../../src/projections/index.js';
 import { assertUnchanged, deleteDerived, snapshot } from '../helpers/derived-keys.js';
 import { type History, startHistory } from '../helpers/history.js';
@@ -209,6 +212,59 @@ test('an entry that was deleted by hand stays lost', async () => {
   await assertUnchanged(history, before);
   assert.is(await history.statusOf(eventId), 'lost');
 });
+
+test('a step that was deleted before anybody came to it is told of after a rebuild as well', async () => {
+  const { redis, keys } = history;
+  const eventId = await history.book('lost', 'stuck');
+  await waitFor('it to be parked', async () => (await history.statusOf(eventId)) === 'retrying');
+  const gone = `${Date.now()}-0`;
+  await redis
+    .multi()
+    .xadd(keys.stream('events:enriched'), gone, 'type', 'lead.enriched', 'cause', eventId)
+    .hset(keys.progress('calendly:invitee.created:lost'), `enriched-${gone}`, '')
+    .xdel(keys.stream('events:enriched'), gone)
+    .exec();
+  const progress = await redis.hgetall(keys.progress('calendly:invitee.created:lost'));
+  assert.is((await rebuildAll()).chains.left, 0);
+  assert.equal(await redis.hgetall(keys.progress('calendly:invitee.created:lost')), progress);
+  const told = await reportVanished({ redis, keys, log: pino({ level: 'silent' }) });
+  assert.equal(told, [{ eventId: `enriched-${gone}`, group: 'crm-sync' }]);
+});
+
+test('a revision of a meeting that was deleted by hand keeps no rebuild from its end, and stays known', async () => {
+  const { redis, keys } = history;
+  await history.ended(await history.meet('m', 'first', 'q1'));
+  const second = await history.meet('m', 'second', 'q2');
+  await history.ended(second);
+  await redis.xdel(keys.stream('events:readai'), second.slice('readai-'.length));
+  assert.is((await rebuildAll()).chains.left, 0);
+  assert.is(await history.meet('m', 'second', 'q3'), second, 'a duplicate');
+  assert.is((await rebuildAll()).chains.restored, 0);
+});
+
+for (const [what, type] of [
+  ['failed', 'event.failed'],
+  ['was processed', 'lead.synced'],
+] as const) {
+  test(`what ${what} after the clock had gone back stands so after a rebuild`, async () => {
+    const { redis, keys } = history;
+    const key = 'calendly:invitee.created:ahead';
+    const ahead = Date.now() + 5_000;
+    const [stream, state] = type === 'event.failed' ? ['events:failed', 'failed'] : ['events:synced', 'processed'];
+    const fields = ['key', key, 'at', new Date().toISOString(), 'v', '1', 'data', '{}'];
+    await redis
+      .multi()
+      .xadd(keys.stream('events:calendly'), `${ahead}-0`, 'type', 'calendly.invitee.created', ...fields)
+      .xgroup('SETID', keys.stream('events:calendly'), 'enrich', '$')
+      .exec();
+    const cause = `calendly-${ahead}-0`;
+    const end = await redis.xadd(keys.stream(stream as StreamName), '*', 'type', type, ...fields, 'cause', cause);
+    const endId = `${stream!.slice('events:'.length)}-${end}`;
+    await redis.hset(keys.progress(key), { id: cause, [cause]: '', [endId]: '', state: state! });
+    assert.is((await rebuildAll()).chains.left, 0);
+    assert.is(await redis.hget(keys.progress(key), 'state'), state);
+  });
+}
 
 test('what was trimmed after a rebuild was killed is not brought back by the next', async () => {
   await live(history, 53, 60);

@@ -3,10 +3,11 @@
 -- not read.
 --
 -- KEYS: progress, idem:seen
--- ARGV: key prefix, fields, the fields and values of the progress, value of idem:seen ('' for none), when it expires (ms),
---       JSON of the groups that read each stream; then for each mark its key without prefix and when it expires (ms)
+-- ARGV: key prefix, all that there is was read (1|0), fields, the fields and values of the progress, value of idem:seen ('' for
+--       none), when it expires (ms), JSON of the groups that read each stream; then for each mark its key without prefix and
+--       when it expires (ms)
 -- Returns 'same', 'restored' or 'behind'
-local prefix, ours, count, at = ARGV[1], {}, tonumber(ARGV[2]), 3
+local prefix, is_all_read, ours, count, at = ARGV[1], ARGV[2] == '1', {}, tonumber(ARGV[3]), 4
 local function next_arg()
   at = at + 1
   return ARGV[at - 1]
@@ -22,12 +23,13 @@ for i = 1, #flat, 2 do live[flat[i]] = flat[i + 1] end
 local function is_unread(name)
   local stream, id = split_event_id(string.match(name, '^changed%-(.*)$') or name)
   if stream then return #redis.call('XRANGE', prefix .. stream, id, id) > 0 end
-  return string.match(name, '^[qh]:') ~= nil
+  return not is_all_read and string.match(name, '^[qh]:') ~= nil
 end
 for name in pairs(live) do
   if not ours[name] and is_unread(name) then return 'behind' end
 end
-if (tonumber(live.rev) or 0) > (tonumber(ours.rev) or 0) then return 'behind' end
+local has_more = (tonumber(live.rev) or 0) > (tonumber(ours.rev) or 0)
+if has_more and not is_all_read then return 'behind' end
 
 -- A trim drops a chain whole, and may have done so since the caller was killed and read it.
 local function has_entry()
@@ -37,6 +39,19 @@ local function has_entry()
   end
 end
 if not next(live) and not has_entry() then return 'same' end
+
+-- A trim takes a chain whole: of what is known and gone somebody has deleted the entry. That it was there must stay known, or
+-- nobody is told of it, and what is delivered again is taken for new.
+if has_entry() then
+  for name, value in pairs(live) do
+    if ours[name] == nil and (split_event_id(name) or string.match(name, '^[qh]:')) then ours[name] = value end
+  end
+  if has_more then ours.rev = live.rev end
+  local _, try = split_event_id(live.id or '')
+  local _, our_try = split_event_id(ours.id or '')
+  if try and ours[live.id] and (not our_try or is_after(try, our_try)) then ours.id = live.id end
+  ours.hash = ours.hash or live.hash
+end
 
 -- A redrive or a replay leaves no entry: what stood failed is then held by a worker or put off, or was and has gone on. What
 -- is only undelivered tells nothing: a group that is missing or was set back has handed it out before, and passes over what
