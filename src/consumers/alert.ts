@@ -51,7 +51,8 @@ type AlertOutcomes = Map<string, Outcome<'alert.sent'>>;
 /** Events that are told of in one message. */
 type Job = { events: readonly AlertEvent[]; run: () => Promise<AlertOutcomes> };
 
-const BATCH_MAX = 50;
+/** A flood is one digest rather than dozens. */
+const BATCH_MAX = 500;
 /** More failures in one batch than these are told in one digest. */
 const SINGLES_MAX = 3;
 const MINUTE_MS = 60_000;

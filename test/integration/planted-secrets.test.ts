@@ -143,7 +143,7 @@ test('through success, retry, failure, outage, refusal, rejection and forgery: n
   const refused = refusedRecord('INVALID_DATA', at('Last_Name'), PERSON.name);
   crm.faults.on({ path: UPSERT }, { status: 400, body: { data: [refused] } });
   channel.faults.next(slackFaults.refusal('invalid_blocks', { errors: [PERSON.line] }));
-  const failed = await book({ ...bookingOf('FAILURE', { name: `${PERSON.name} IV` }), event: 'invitee.canceled' });
+  const failed = await book(bookingOf('FAILURE', { name: `${PERSON.name} IV` }));
   assert.is(await finish(watch, failed), 'failed');
   await waitFor('an alert', () => channel.messages().length > 0, PATIENCE_MS);
 

@@ -40,6 +40,8 @@ const READY_MS = 30_000;
 /** Warnings and errors of so many seconds together; what is told of each event at `info` is no flood. */
 const FLOOD_S = 5;
 const FLOOD_LINES_PER_S = 100;
+/** Told once for each attempt that failed, of which there may be thousands. */
+const ONE_EACH = /"msg":"(parked|failed for good)"/;
 const WARN = 40;
 const CRASH_LINE = /unhandled|ERR_UNHANDLED|triggerUncaughtException|MaxListenersExceeded|Node\.js v\d/i;
 
@@ -90,7 +92,7 @@ function makeLog(readyLine: string) {
     if (message !== undefined) messages.set(message, (messages.get(message) ?? 0) + 1);
     const level = levelOf(line);
     if (level === undefined && CRASH_LINE.test(line)) found.push(line.trim());
-    if (level === undefined || level >= WARN) countForFlood(line);
+    if ((level === undefined || level >= WARN) && !ONE_EACH.test(line)) countForFlood(line);
   }
 
   function countForFlood(line: string): void {
