@@ -145,14 +145,7 @@ const meetingSummarized = z.object({
   startedAt: instant.optional(),
   reportUrl: z.string().optional(),
   attendees: z.array(
-    z.object({
-      name: z.string(),
-      /** Where Read.ai tells them apart. */
-      first: z.string().optional(),
-      last: z.string().optional(),
-      email: z.string().optional(),
-      side: z.enum(['external', 'internal', 'unknown']),
-    }),
+    z.object({ name: z.string(), email: z.string().optional(), side: z.enum(['external', 'internal', 'unknown']) }),
   ),
   /** How many people are not listed, where there were too many. */
   attendeesLeftOut: z.number().int().optional(),

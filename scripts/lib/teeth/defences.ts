@@ -142,7 +142,7 @@ export const DEFENCES: readonly Defence[] = [
       { file: 'src/lib/runtime/failure.ts', from: '  if (!inDoubt) return wait;', to: '' },
       {
         file: 'src/lib/runtime/failure.ts',
-        from: '  const othersSucceed = otherSuccessAt > (record.doubtAt ?? Number.POSITIVE_INFINITY);',
+        from: '  const othersSucceed = otherSuccessAt > Math.max(record.doubtAt ?? Number.POSITIVE_INFINITY, pausedSince ?? 0);',
         to: '  const othersSucceed = true;',
       },
     ],

@@ -132,11 +132,11 @@ function factsOfMeeting(event: StoredEvent<'meeting.summarized'>): LeadFacts[] {
   const { data } = event;
   if (data.skip !== undefined) return [];
   const byEmail = new Map<string, LeadFacts>();
-  for (const { name, first, last, email, side } of data.attendees) {
+  for (const { name, email, side } of data.attendees) {
     if (side !== 'external' || email === undefined) continue;
     const address = normalizeEmail(email);
     // A display name is no more than a hint: what a person typed into a form is better.
-    const facts = [...toFacts(nameOf({ first, last, full: name }), 1), ...meddicFacts(event)];
+    const facts = [...toFacts(nameOf({ first: undefined, last: undefined, full: name }), 1), ...meddicFacts(event)];
     byEmail.set(address, { event, email: address, order: orderOf(event), facts });
   }
   return [...byEmail.values()];

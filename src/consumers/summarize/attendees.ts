@@ -105,7 +105,7 @@ function rosterOf(meeting: ReadaiMeetingWebhook, internalDomains: readonly strin
     const side = sideOf(email, meeting, internalDomains);
     return {
       source,
-      attendee: { name: shown, ...halvesOf(source), ...(email !== undefined && { email }), side },
+      attendee: { name: shown, ...(email !== undefined && { email }), side },
       words: name === undefined ? wordsOf(shown) : words,
       hasName: name !== undefined,
     };
@@ -132,11 +132,6 @@ function isEmail(text: string | undefined): text is string {
 function nameOfPerson({ name, first_name, last_name }: ReadaiPerson): string | undefined {
   const full = name ?? [first_name, last_name].filter((part) => part !== undefined).join(' ');
   return clipLine(full, NAME_MAX) || undefined;
-}
-
-function halvesOf({ first_name, last_name }: ReadaiPerson): Pick<Attendee, 'first' | 'last'> {
-  const [first, last] = [first_name, last_name].map((part) => clipLine(part ?? '', NAME_MAX));
-  return { ...(first && { first }), ...(last && { last }) };
 }
 
 function speakersOf({ transcript }: ReadaiMeetingWebhook): ReadonlySet<string> {

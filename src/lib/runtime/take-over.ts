@@ -46,7 +46,7 @@ export function makeTakeOver(options: {
   let waitsForRoom = false;
   /** More of what dead workers left is there than there was room for: it comes first, as slots fall free. */
   let isBehind = false;
-  let reclaimedAt = 0;
+  let reclaimedAt = Number.NEGATIVE_INFINITY;
 
   return {
     async next() {
