@@ -92,6 +92,11 @@ facts('name, company, title, phone, source and time zone come from where they st
   });
 });
 
+facts('a hole among the answers is no reason to refuse the booking', () => {
+  const webhook = booking((payload) => payload.questions_and_answers.unshift(null as never));
+  assert.is(factsOfInvitee(webhook).company, 'Northwind Foods');
+});
+
 facts('an answer wins over the number for reminders', () => {
   const webhook = booking((payload) =>
     payload.questions_and_answers.push({ question: 'Phone', answer: '030 5550199' }),

@@ -36,6 +36,15 @@ for (const nothing of ['', '  ', 'None', 'none', 'null', null, undefined]) {
   });
 }
 
+test('a hole in a list is no item, and no reason to refuse the meeting', () => {
+  const { participants, action_items, transcript } = read({
+    participants: [null, { name: 'Ada' }],
+    action_items: [null, 'Call'],
+    transcript: { speaker_blocks: [null, { words: 'Hello' }] },
+  });
+  assert.equal([participants.length, action_items, transcript?.speaker_blocks.length], [1, ['Call'], 1]);
+});
+
 test('a speaker is an object, a text, or nobody', () => {
   const speakers = [{ name: ' Ada ' }, 'Ada', {}, null, undefined].map(
     (speaker) => firstBlock({ speaker })?.speaker?.name,

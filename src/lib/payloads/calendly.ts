@@ -11,11 +11,12 @@ const text = z
   .nullish()
   .transform((value) => value?.trim() || undefined);
 
+/** Nothing is no item: a hole in a list is no reason to refuse the whole. */
 const list = <T extends z.ZodType>(item: T) =>
   z
-    .array(item)
+    .array(item.nullish())
     .nullish()
-    .transform((value) => value ?? []);
+    .transform((value) => (value ?? []).filter((one) => one !== null && one !== undefined));
 
 const answer = z.object({ question: text, answer: text });
 

@@ -14,11 +14,12 @@ const text = z
     return trimmed && !/^(none|null)$/i.test(trimmed) ? trimmed : undefined;
   });
 
+/** Nothing is no item: a hole in a list is no reason to refuse the whole. */
 const list = <T extends z.ZodType>(item: T) =>
   z
-    .array(item)
+    .array(item.nullish())
     .nullish()
-    .transform((value) => value ?? []);
+    .transform((value) => (value ?? []).filter((one) => one !== null && one !== undefined));
 
 /** `{text}`, or a plain string as some stored deliveries have it. */
 const textItem = z
