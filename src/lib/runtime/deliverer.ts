@@ -7,6 +7,7 @@ import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
 import type { Provider } from '../errors.js';
 import type { StoredEvent } from '../events.js';
+import { countAlike, countForCall } from './apart.js';
 import type { Entry } from './entry.js';
 import type { RetryPolicy } from './failure.js';
 import { type Fence, makeFence } from './fence.js';
@@ -75,6 +76,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   const { consumer, parallelMax, store, settler, isolation, isFresh, log } = options;
   const { prepare, toSettlement, waitForRoom } = makeSettlements(options);
   const batchMax = isBatch(consumer) ? consumer.batchMax : 1;
+  const retriesApart = isBatch(consumer) && consumer.retriesApart === true;
   const needingMax = isBatch(consumer) ? parallelMax : Math.max(1, Math.floor(parallelMax * NEEDING_SHARE));
   const held = new Map<string, Held>();
   const queue: Held[] = [];
@@ -151,7 +153,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   function startCalls(): void {
     while (calls < parallelMax && queue.length > 0) {
       calls += 1;
-      const items = queue.splice(0, countForCall());
+      const items = queue.splice(0, retriesApart ? countForCall(queue, batchMax) : batchMax);
       const noted = items.filter(({ entry }) => entry.crashes > 0 && entry.verdict === 'usual');
       void (noted.length === 0 ? runCall(items) : runInTurn(items, noted)).finally(() => {
         calls -= 1;
@@ -160,22 +162,6 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
         tellFree();
       });
     }
-  }
-
-  /** How many go into the next call, as far as each of them allows. */
-  function countForCall(): number {
-    let most = batchMax;
-    let count = 0;
-    for (const { entry } of queue) {
-      most = Math.min(most, apartMax(entry));
-      if (count > 0 && count >= most) break;
-      count += 1;
-    }
-    return count;
-  }
-
-  function apartMax({ record }: Entry): number {
-    return isBatch(consumer) && consumer.retriesApart ? (record?.batchMax ?? batchMax) : batchMax;
   }
 
   /**
@@ -277,17 +263,10 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     const outcomes = await handle(ready);
     const ms = Math.round(performance.now() - startedAt);
     const done = ready.map((one, index) =>
-      finishWith(one, outcomes[index]!, { ms, together: countLike(outcomes, index) }),
+      finishWith(one, outcomes[index]!, { ms, together: retriesApart ? countAlike(outcomes, index) : 1 }),
     );
     const events = ready.map(({ event }) => event);
     await Promise.all([...done, tellSettled(events, done)]);
-  }
-
-  /** How many have failed with the same error, of a consumer that tries them apart then. */
-  function countLike(outcomes: readonly Outcome[], index: number): number {
-    const own = outcomes[index]!;
-    if (!isBatch(consumer) || !consumer.retriesApart || !('error' in own)) return 1;
-    return outcomes.filter((outcome) => 'error' in outcome && outcome.error === own.error).length;
   }
 
   async function handle(ready: readonly Ready[]): Promise<Outcome[]> {
