@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { check } from './harness/checker.js';
-import type { Sent } from './harness/history.js';
+import { isAccepted, type Sent } from './harness/history.js';
 import { run } from './harness/load.js';
 import { besideFault, isLong, setStage, sized } from './harness/scenario.js';
 import { makeStories } from './harness/stories.js';
@@ -25,13 +25,17 @@ for (const appendfsync of ['everysec', 'always'] as const) {
     { redis: { appendfsync }, workers: appendfsync === 'always' ? 1 : 2 },
     async (world) => {
       const stories = makeStories(world.random.fork('redis'));
-      const load = run(world, stories.take(RATE_PER_S * sized(4, 90)), { ratePerS: RATE_PER_S });
+      const isSafe = appendfsync === 'always';
+      const load = run(world, stories.take(RATE_PER_S * sized(isSafe ? 4 : 9, 90)), { ratePerS: RATE_PER_S });
       for (const awayMs of AWAY_MS) {
-        await sleep(world.random.int(500, 1_000));
+        await sleep((isSafe ? 0 : HELD_BACK_MS) + world.random.int(500, 1_000));
         await killRedis(world, awayMs);
       }
       await load;
-      await check(world, appendfsync === 'always' ? {} : { mayForget: (sent) => wasHeldBack(world, sent) });
+      const isPromised = (sent: Sent) => isAccepted(sent) && (isSafe || !wasHeldBack(world, sent));
+      const promised = world.history.sent.filter((sent) => sent.outcome.at < lastFaultAt(world) && isPromised(sent));
+      assert.ok(promised.length > 0, 'nothing was taken in before a kill that may not be forgotten');
+      await check(world, isSafe ? {} : { mayForget: (sent) => wasHeldBack(world, sent) });
       for (const part of world.parts()) assert.is(part.restarts(), 0, `${part.name} was started again`);
       const unanswered = world.history.sent.filter(({ outcome }) => outcome.error === 'TimeoutError');
       assert.is(unanswered.length, 0, 'a sender waited in vain for any answer');
@@ -40,6 +44,10 @@ for (const appendfsync of ['everysec', 'always'] as const) {
 }
 
 test.run();
+
+function lastFaultAt({ faultLog }: World): number {
+  return Math.max(...faultLog.faults.map(({ at }) => at));
+}
 
 /** While its disk is busy Redis answers and writes up to two seconds later. */
 function wasHeldBack({ faultLog }: World, { outcome }: Sent): boolean {

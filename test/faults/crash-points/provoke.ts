@@ -139,6 +139,8 @@ export const PROVOKE: Record<Provocation, (world: World, stories: CrashStories) 
     const ready = world.workers().filter((part) => part.isReady());
     if (ready.length === 0) return;
     const part = world.random.pick(ready);
+    // What was written outside and is handed back is written once more.
+    world.faultLog.add('SIGTERM worker', `${part.name} (${part.pid})`);
     await part.terminate();
     await part.start();
   },
