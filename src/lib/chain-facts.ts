@@ -120,7 +120,7 @@ function addRevisions(progress: Record<string, string>, revisions: Gathered['rev
  * By time; within one millisecond in the order of the flow. What came of an entry comes after it, whatever its id says: when
  * Redis' clock goes back each stream goes on from its own last id, and those differ.
  */
-function inOrder<T extends Pick<EntryFacts, 'cause'>>(entries: ReadonlyMap<string, T>): [string, T][] {
+function inOrder<T extends Pick<EntryFacts, 'cause' | 'at'>>(entries: ReadonlyMap<string, T>): [string, T][] {
   const timeOf = (eventId: string, seen: readonly string[] = []): number => {
     const ms = streamIdTime(parseEventId(eventId)!.id);
     const { cause = '' } = entries.get(eventId)!;
@@ -128,11 +128,17 @@ function inOrder<T extends Pick<EntryFacts, 'cause'>>(entries: ReadonlyMap<strin
   };
   const placed = [...entries].map((entry) => {
     const { stream, id } = parseEventId(entry[0])!;
-    return { entry, id, rank: STREAMS.indexOf(stream), ms: streamIdTime(id), time: timeOf(entry[0]) };
+    const ms = streamIdTime(id);
+    const time = timeOf(entry[0]);
+    // Of what came late the time of its append tells, as that is the clock's.
+    const toldAt = ms < time ? Date.parse(entry[1].at) : 0;
+    return { entry, id, rank: STREAMS.indexOf(stream), ms, time, toldAt };
   });
   placed.sort((x, y) => {
     const late = Number(x.ms < x.time) - Number(y.ms < y.time);
-    return x.time - y.time || late || x.ms - y.ms || x.rank - y.rank || compareStreamIds(x.id, y.id);
+    return (
+      x.time - y.time || late || x.toldAt - y.toldAt || x.ms - y.ms || x.rank - y.rank || compareStreamIds(x.id, y.id)
+    );
   });
   return placed.map(({ entry }) => entry);
 }

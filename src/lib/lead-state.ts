@@ -7,14 +7,14 @@ import { createHash } from 'node:crypto';
 import type { LeadSynced } from './events.js';
 
 /**
- * 2: the payload says so. 1: a model or a display name suggests it, or a payload repeats what was said before. 0.5: a name that
- * may be half of one. 0: a stand-in, so that a mandatory field is filled.
+ * 2: the payload says so. 1: a model or a display name suggests it, or a payload repeats what was said before. Below are names that
+ * may be half of one: 0.75 where the payload says so, else 0.5. 0: a stand-in, so that a mandatory field is filled.
  */
-export type Quality = 0 | 0.5 | 1 | 2;
+export type Quality = 0 | 0.5 | 0.75 | 1 | 2;
 
 /** One character each, the first of a saved value: entries hold them for ever. */
-const SIGNS: Readonly<Record<Quality, string>> = { 0: '0', 0.5: 'h', 1: '1', 2: '2' };
-const QUALITIES: Readonly<Record<string, Quality>> = { 0: 0, h: 0.5, 1: 1, 2: 2 };
+const SIGNS: Readonly<Record<Quality, string>> = { 0: '0', 0.5: 'h', 0.75: 'H', 1: '1', 2: '2' };
+const QUALITIES: Readonly<Record<string, Quality>> = { 0: 0, h: 0.5, H: 0.75, 1: 1, 2: 2 };
 
 /**
  * A value as it was written: its quality, its hash, the place of its event in the order of the lead's events, and the turn

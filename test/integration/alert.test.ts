@@ -43,6 +43,18 @@ test('up to three failures at once are a message each', async ({ slack }) => {
   assert.ok(outcomes.every((outcome) => sentOf(outcome).digest === undefined));
 });
 
+test('a flood is one digest, which says how to send all of it again', async ({ slack }) => {
+  await setUp(slack).tell(Array.from({ length: 500 }, () => failedEvent()));
+  assert.is(slack.messages().length, 1);
+  assert.match(JSON.stringify(slack.messages()[0]!.blocks), 'gvi -- redrive --all');
+});
+
+test('a misconfigured Slack has answered, which ends its pause', async ({ slack }) => {
+  slack.faults.next(slackFaults.refusal('channel_not_found'));
+  const [outcome] = await setUp(slack).tell([failedEvent()], undefined, true);
+  assert.equal([sentOf(outcome).delivery, 'events' in outcome! && outcome.isWithoutProvider], ['log', undefined]);
+});
+
 test('more are one digest that all of them share', async ({ slack }) => {
   const failures = Array.from({ length: 50 }, () => failedEvent());
   const outcomes = await setUp(slack).tell(failures);

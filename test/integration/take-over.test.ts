@@ -2,7 +2,8 @@
 import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { defineConsumer } from '../../src/lib/consumer.js';
+import { defineBatchConsumer, defineConsumer } from '../../src/lib/consumer.js';
+import { NotYetError } from '../../src/lib/errors.js';
 import { type Keys, makeKeys } from '../../src/lib/keys.js';
 import { makeWorkerMetrics } from '../../src/lib/metrics.js';
 import type { RedisClient } from '../../src/lib/redis.js';
@@ -115,6 +116,46 @@ test('how far a group is goes on being remembered where the clock went back', as
   assert.is(await redis.hget(keys.cursors('enrich'), 'high:events:calendly'), read.slice('calendly-'.length));
 });
 
+test('what waits for its call and is lost meanwhile does not run here', async () => {
+  const ran: string[] = [];
+  let end = () => {};
+  const consumer = defineBatchConsumer({
+    name: 'enrich',
+    on: ['calendly.invitee.created'],
+    emits: ['lead.enriched'],
+    batchMax: 10,
+    retriesApart: true,
+    async handleBatch(deliveries) {
+      ran.push(...deliveries.map(({ event }) => event.id));
+      await new Promise<void>((resolve) => (end = resolve));
+      return deliveries.map(() => ({ error: new NotYetError('later', { delayMs: 1 }) }));
+    },
+  });
+  const settler = { settle: async () => true };
+  const deliverer = makeDeliverer({
+    ...{ consumer, parallelMax: 2, store: {} as never, settler: settler as never, isolation: makeIsolation() },
+    ...outsideOf(),
+  });
+  const record = JSON.stringify({
+    spent: 0,
+    firstFailureAt: 1,
+    batchMax: 1,
+    waitedMs: 0,
+    parkedAt: 1,
+    code: 'x',
+    message: 'x',
+  });
+  const entries = ['1-0', '2-0', '3-0'].map((id) => toEntry('events:calendly', [id, flat, 0, record, ''], 0));
+  deliverer.deliver(entries);
+  await waitFor('the first to run', () => ran.length === 1);
+  deliverer.drop('calendly-2-0');
+  end();
+  await waitFor('the next to run', () => ran.length === 2);
+  end();
+  await deliverer.idle();
+  assert.equal(ran, ['calendly-1-0', 'calendly-3-0']);
+});
+
 test('a suspect that is handed back while its start is on its way does not run here', async () => {
   let ran = 0;
   const consumer = defineConsumer({
@@ -128,10 +169,23 @@ test('a suspect that is handed back while its start is on its way does not run h
   });
   let answer: ((noted: 'noted') => void) | undefined;
   const store = { noteStart: () => new Promise<'noted'>((resolve) => (answer = resolve)) };
-  const health = makeProviderHealth({ redis, keys, probeBaseMs: 100, log });
-  const policy = { attemptsMax: 3, retryBaseMs: 10, retryMaxMs: 100, outageGiveUpMs: 1_000, idempotencyTtlS: 10 };
   const deliverer = makeDeliverer({
     ...{ consumer, parallelMax: 1, store: store as never, settler: {} as never, isolation: makeIsolation() },
+    ...outsideOf(),
+  });
+  deliverer.deliver([toEntry('events:calendly', ['1-0', flat, 0, '', '2:alone'], 0)]);
+  await waitFor('it to stand at the door', () => answer !== undefined);
+  assert.is(deliverer.close().length, 1);
+  answer!('noted');
+  await deliverer.idle();
+  assert.is(ran, 0);
+});
+
+/** What a deliverer needs beside its own part. */
+function outsideOf() {
+  const health = makeProviderHealth({ redis, keys, probeBaseMs: 100, log });
+  const policy = { attemptsMax: 3, retryBaseMs: 10, retryMaxMs: 100, outageGiveUpMs: 1_000, idempotencyTtlS: 10 };
+  return {
     ...{
       policy: { ...policy, visibilityTimeoutMs: 100, shutdownGraceMs: 100 },
       isFresh: () => true,
@@ -140,25 +194,9 @@ test('a suspect that is handed back while its start is on its way does not run h
       log,
     },
     ...{ metrics: makeWorkerMetrics(), now: Date.now, onFree() {}, onParked() {}, onStray() {} },
-  });
-  const flat = [
-    'type',
-    'calendly.invitee.created',
-    'key',
-    'k',
-    'v',
-    '1',
-    'at',
-    '',
-    'data',
-    JSON.stringify(booking('a')),
-  ];
-  deliverer.deliver([toEntry('events:calendly', ['1-0', flat, 0, '', '2:alone'], 0)]);
-  await waitFor('it to stand at the door', () => answer !== undefined);
-  assert.is(deliverer.close().length, 1);
-  answer!('noted');
-  await deliverer.idle();
-  assert.is(ran, 0);
-});
+  };
+}
+
+const flat = ['type', 'calendly.invitee.created', 'key', 'k', 'v', '1', 'at', '', 'data', JSON.stringify(booking('a'))];
 
 test.run();

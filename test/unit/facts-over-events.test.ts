@@ -99,6 +99,11 @@ for (const [what, events] of names) {
   });
 }
 
+test('half of a name that was typed is better than another that is shown', () => {
+  assert.is(inAnyOrder([half(1), met(2, { name: 'Hans' })]).Last_Name, 'Jane');
+  assert.is(inAnyOrder([met(1, { name: 'Hans' }), half(2)]).Last_Name, 'Jane');
+});
+
 test('half of a name is better than what an address suggests', () => {
   assert.is(inAnyOrder([met(1, {}), half(2)]).Last_Name, 'Jane');
   assert.is(inAnyOrder([half(1), met(2, {})]).Last_Name, 'Jane');

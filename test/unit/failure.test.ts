@@ -111,6 +111,26 @@ test('what the provider asks for is waited no longer where it may be this eventâ
   }
 });
 
+test('what has failed together is tried in tens, and then alone, at no cost; an outage and Redis make no batch smaller', () => {
+  const together = (error: unknown, count: number, known?: AttemptRecord, otherSuccessAt = 0) =>
+    decideFailure(
+      { error, together: count, record: known, now, otherSuccessAt, pausedSince: undefined, random: 0 },
+      policy,
+    );
+  const doubted = record({ doubtAt: now - 1_000, spent: 1 });
+  const batches = [
+    together(outage(), 100, doubted, now - 500),
+    together(outage(), 10, doubted, now - 500),
+    together(new TypeError('of one event'), 3, record({ spent: 1 })),
+    together(outage(), 100, doubted),
+    together(outage(), 100, undefined, now - 500),
+    together(new Error('Connection is closed.'), 100, record({ spent: 1 })),
+    together(new NotYetError('leased', { delayMs: 100 }), 100, record({ spent: 1 })),
+  ].map((decision) => decision.kind !== 'fail' && [decision.record.batchMax, decision.record.spent]);
+  const whole = [undefined, 1];
+  assert.equal(batches, [[10, 1], [1, 1], [1, 1], whole, [undefined, 0], whole, whole]);
+});
+
 test('an event that fails again with no success since is an outage', () => {
   assert.is(decide(outage(), record({ doubtAt: now - 1_000 }), now - 1_500).kind, 'wait');
 });

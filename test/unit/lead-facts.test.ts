@@ -195,6 +195,10 @@ for (const question of [
   'Whom else should we invite? (email)',
   'Email of another invitee',
   'Anyone we should invite along?',
+  'Anyone else we should invite? (email)',
+  'Is anyone else joining? Their email',
+  'Emails to add to the invite',
+  'Email of anybody else on the call',
 ]) {
   emails(`what answers "${question}" is not theirs`, () => {
     assert.is(findEmail([{ question, answer: 'bo@acme.example' }]), undefined);

@@ -65,7 +65,7 @@ export function writeToLog(
   error?: unknown,
 ): Verdicts {
   log.error({ ...facts, ...(error === undefined ? {} : { slack: reasonOf(error) }) }, 'alert');
-  return verdicts(eventIds, { delivery: 'log', ...(error instanceof OutageError && { isWithoutSlack: true }) });
+  return verdicts(eventIds, { delivery: 'log', ...(isOutage(error) && { isWithoutSlack: true }) });
 }
 
 async function findDoubtful(eventIds: readonly string[], marks: RetryMarks): Promise<string[]> {

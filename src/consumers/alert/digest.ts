@@ -13,6 +13,8 @@ type FailedEvent = StoredEvent<'event.failed'>;
 /** How many are named; the others are counted. */
 export const NAMED_MAX = 10;
 const REASONS_MAX = 10;
+/** More do not fit into one line of Slack's. */
+const REDRIVEN_MAX = 50;
 const NAME_LENGTH_MAX = 150;
 
 export function digestMessage(
@@ -34,7 +36,7 @@ export function digestMessage(
         ...subjects.map((subject) => `• ${cutPlain(shortName(subject), NAME_LENGTH_MAX)}`),
         ...(unnamed > 0 ? [`… and ${unnamed} more`] : []),
       ]),
-      section([redriveLine(eventIds)]),
+      section([redriveLine(eventIds.length > REDRIVEN_MAX ? ['--all'] : eventIds)]),
       context([
         mrkdwn`Everything that failed: ${command('npm run -s gvi -- failed')}`,
         ...dashboardLink(eventIds[0]!, baseUrl),

@@ -14,7 +14,7 @@ export type Try = NonNullable<Intent['wrote']['earlier']>[number];
  */
 export function settleDoubts(intents: Intents, crmLead: FoundLead | undefined): Intents {
   const landed = new Set<string>();
-  for (const intent of intents.values()) if (hasLanded(intent, crmLead)) landed.add(intent.wrote.turn ?? '');
+  for (const [turn, together] of groupByTurn(intents)) if (hasLanded(together, crmLead)) landed.add(turn);
   return new Map([...intents].map(([eventId, intent]) => [eventId, settle(intent, landed)]));
 }
 
@@ -26,6 +26,15 @@ export function addCertain(folded: LeadState, settled: Intents): LeadState {
 }
 
 /** A record is written whole or not at all, with what all events of a batch had for it. */
+function groupByTurn(intents: Intents): Map<string, Intent[]> {
+  const groups = new Map<string, Intent[]>();
+  for (const intent of intents.values()) {
+    const turn = intent.wrote.turn ?? '';
+    groups.set(turn, [...(groups.get(turn) ?? []), intent]);
+  }
+  return groups;
+}
+
 function settle({ wrote, notes }: Intent, landed: ReadonlySet<string>): Intent {
   const { order, turn = '', fields, derived, bookings, earlier = [] } = wrote;
   const hasValues = fields !== undefined || derived !== undefined;
@@ -76,8 +85,9 @@ export function snapshotOf({ fields, modifiedTime }: FoundLead): [modifiedTime: 
  * somebody has taken back what we wrote. A lead that was not there before may have been entered by a person, with a name and a
  * company such as ours: there most of the values have to stand.
  */
-function hasLanded({ wrote, before }: Intent, crmLead: FoundLead | undefined): boolean {
-  const values = Object.entries({ ...wrote.fields, ...wrote.derived });
+function hasLanded(together: readonly Intent[], crmLead: FoundLead | undefined): boolean {
+  const values = [...new Map(together.flatMap(({ wrote }) => Object.entries({ ...wrote.fields, ...wrote.derived })))];
+  const before = together.find((intent) => intent.before !== undefined)?.before;
   if (crmLead === undefined || values.length === 0) return false;
   const stand = values.filter(([field, value]) => hashValue(crmLead.fields[field] ?? '') === value.slice(1)).length;
   if (before === undefined) return stand > values.length / 2;

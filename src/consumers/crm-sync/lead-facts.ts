@@ -105,10 +105,11 @@ function factsOfBooking(event: StoredEvent<'lead.enriched'>): LeadFacts[] {
 
 /** A last name without a first one may be all of a name or either half: a whole name is better, whoever tells it. */
 function toFacts(facts: LeadEnriched['facts'], quality: Quality): Fact[] {
+  const half = quality === 2 ? 0.75 : 0.5;
   const isHalf = (field: string) => field === 'lastName' && !facts.firstName;
   return Object.entries(facts).flatMap(([name, value]) => {
     const field = name as keyof LeadEnriched['facts'];
-    return value === undefined || value === '' ? [] : [{ field, value, quality: isHalf(field) ? 0.5 : quality }];
+    return value === undefined || value === '' ? [] : [{ field, value, quality: isHalf(field) ? half : quality }];
   });
 }
 

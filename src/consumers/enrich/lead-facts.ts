@@ -37,7 +37,7 @@ export function factsOfRoutingForm({ payload }: CalendlyRoutingFormWebhook): Lea
 
 /** The answer to a question for it, else the one answer that is an address; nothing when several are. */
 export function findEmail(answers: readonly Answer[]): string | undefined {
-  const own = answers.filter(({ question = '' }) => !ABOUT_SOMEBODY_ELSE.test(question));
+  const own = answers.filter(({ question = '' }) => !isAboutSomebodyElse(question));
   const asked = answerTo('email', own);
   if (asked !== undefined) return normalizeEmail(asked);
   const addresses = own.map(({ answer = '' }) => answer.trim()).filter(isAddress);
@@ -45,9 +45,15 @@ export function findEmail(answers: readonly Answer[]): string | undefined {
   return distinct.size === 1 ? [...distinct][0] : undefined;
 }
 
-/** "Which address should we send the invite to?" and "never shared with anyone else" are about the person. */
-const ABOUT_SOMEBODY_ELSE =
-  /colleague|referr|recommend|\bguests?\b|\bmanager|\binvitees?\b|\bwhom?\b.*\binvite|\binvite\b.*\b(along|too|as well)\b|somebody|someone|(?<!\b(any|no) ?(one|body) )\belse\b/i;
+const ABOUT_SOMEBODY_ELSE = /colleague|referr|recommend|guest|manager|invite|somebody|someone|else/i;
+/** These are about the person all the same. */
+const OWN_WORDINGS =
+  /\bsend (you )?(the|an|your) invite\b|\b(shared?|sold|given) (to |with )?(any|no) ?(one|body) else\b/gi;
+const QUESTION_MAX = 500;
+
+function isAboutSomebodyElse(question: string): boolean {
+  return ABOUT_SOMEBODY_ELSE.test(question.slice(0, QUESTION_MAX).replace(OWN_WORDINGS, ''));
+}
 
 type Facts = { [K in keyof LeadFacts]: LeadFacts[K] | undefined };
 

@@ -7,7 +7,7 @@ import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
 import type { Provider } from '../errors.js';
 import type { StoredEvent } from '../events.js';
-import { countAlike, countForCall } from './apart.js';
+import { countAlike, makeCallQueue } from './call-queue.js';
 import type { Entry } from './entry.js';
 import type { RetryPolicy } from './failure.js';
 import { type Fence, makeFence } from './fence.js';
@@ -79,7 +79,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   const retriesApart = isBatch(consumer) && consumer.retriesApart === true;
   const needingMax = isBatch(consumer) ? parallelMax : Math.max(1, Math.floor(parallelMax * NEEDING_SHARE));
   const held = new Map<string, Held>();
-  const queue: Held[] = [];
+  const queue = makeCallQueue<Held>({ parallelMax, batchMax, retriesApart });
   const suspects: Held[] = [];
   const whenIdle: (() => void)[] = [];
   /** How many of the calls need each provider. */
@@ -96,7 +96,9 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
 
   return {
     room: () => ({
-      free: isClosed ? 0 : Math.max(0, Math.min((parallelMax - calls) * batchMax - queue.length, HELD_MAX - held.size)),
+      free: isClosed
+        ? 0
+        : Math.max(0, Math.min((parallelMax - calls) * batchMax - queue.waiting(), HELD_MAX - held.size)),
       alone: !isClosed && isolation.isFree() && suspects.length === 0 ? 1 : 0,
     }),
 
@@ -117,19 +119,18 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
 
     close() {
       isClosed = true;
-      const begunWithNone = [
-        ...queue.splice(0),
-        ...suspects.splice(0),
-        ...(atTheDoor === undefined ? [] : [atTheDoor]),
-      ];
+      const begunWithNone = [...queue.clear(), ...suspects.splice(0), ...(atTheDoor === undefined ? [] : [atTheDoor])];
       const waiting = begunWithNone.map(({ entry }) => entry);
       for (const { eventId } of waiting) held.delete(eventId);
       return waiting;
     },
 
     drop(eventId) {
-      held.get(eventId)?.fence.abort();
+      const item = held.get(eventId);
+      if (item === undefined) return;
+      item.fence.abort();
       held.delete(eventId);
+      queue.remove(item);
     },
 
     fenceOff() {
@@ -144,19 +145,22 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     abort() {
       isClosed = true;
       isAborted = true;
-      queue.length = 0;
+      queue.clear();
       suspects.length = 0;
       for (const { fence } of held.values()) fence.abort();
     },
   };
 
   function startCalls(): void {
-    while (calls < parallelMax && queue.length > 0) {
+    while (calls < parallelMax) {
+      const call = queue.next();
+      if (call === undefined) return;
       calls += 1;
-      const items = queue.splice(0, retriesApart ? countForCall(queue, batchMax) : batchMax);
+      const { items, end } = call;
       const noted = items.filter(({ entry }) => entry.crashes > 0 && entry.verdict === 'usual');
       void (noted.length === 0 ? runCall(items) : runInTurn(items, noted)).finally(() => {
         calls -= 1;
+        end();
         // What is tried apart takes more calls than it took to read it.
         startCalls();
         tellFree();
@@ -229,6 +233,9 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     const ready: Ready[] = [];
     const settled: Promise<unknown>[] = [];
     for (const item of items) {
+      // While it waited for its call its claim may have gone to another worker.
+      if (item.isFencedOff) letGo(item);
+      if (!isHeld(item)) continue;
       const prepared = prepare(item.entry);
       const full = 'event' in prepared && !isAlone ? fullOf(item, prepared.needs) : undefined;
       if (full !== undefined) settled.push(finish(item, async () => waitForRoom(item.entry, full)));

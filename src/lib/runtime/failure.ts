@@ -76,7 +76,9 @@ export function decideFailure(input: FailureInput, policy: RetryPolicy): Failure
   }
 
   const asked = error instanceof RetryableError ? error.retryAfterMs : undefined;
-  if (isTogether(input)) return { kind: 'park', delayMs: backOff(1, asked, input.random, policy), record };
+  if (isTogether(input)) {
+    return { kind: 'park', delayMs: backOff(1, asked, input.random, policy), record: apart(record, input) };
+  }
   const spent = { ...record, spent: record.spent + 1 };
   const { code, message } = describe(error);
   if (spent.spent >= policy.attemptsMax) return fail(code, message, spent.spent);
@@ -113,7 +115,7 @@ function decideOutage(
   // What others did before the pause began says nothing of it.
   const othersSucceed = otherSuccessAt > Math.max(record.doubtAt ?? Number.POSITIVE_INFINITY, pausedSince ?? 0);
   if (othersSucceed && isTogether(input)) {
-    return { kind: 'park', delayMs: backOff(1, askedMs, input.random, policy), record: doubted };
+    return { kind: 'park', delayMs: backOff(1, askedMs, input.random, policy), record: apart(doubted, input) };
   }
   if (othersSucceed || isKnownForIt(error, input)) {
     const spent = { ...doubted, spent: record.spent + 1 };
@@ -128,6 +130,10 @@ function decideOutage(
 
 function isTogether({ together = 1 }: FailureInput): boolean {
   return together > 1;
+}
+
+function apart(record: AttemptRecord, { together = 1 }: FailureInput): AttemptRecord {
+  return { ...record, batchMax: Math.ceil(together / APART) };
 }
 
 /**
@@ -151,14 +157,13 @@ export function backOff(attempt: number, askedMs: number | undefined, random: nu
 }
 
 /** To wait one's turn is no failure: it neither hides one nor begins the time after which an event is given up. */
-function nextRecord({ error, record, now, together = 1 }: FailureInput): AttemptRecord {
+function nextRecord({ error, record, now }: FailureInput): AttemptRecord {
   const hasFailed = record !== undefined && record.code !== NOT_YET;
   const { code, message } = error instanceof NotYetError && hasFailed ? record : describe(error);
   return {
     spent: record?.spent ?? 0,
     firstFailureAt: hasFailed ? record.firstFailureAt : now,
     ...keptOf(record),
-    ...(together > 1 && !(error instanceof NotYetError) && { batchMax: Math.ceil(together / APART) }),
     waitedMs: record?.waitedMs ?? 0,
     parkedAt: now,
     code,
