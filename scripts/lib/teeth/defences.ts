@@ -149,6 +149,18 @@ export const DEFENCES: readonly Defence[] = [
     tests: ['test/integration/outage.test.ts'],
   },
   {
+    name: 'trying apart',
+    against: 'an event that fails its batch, and neighbours that pay for it',
+    changes: [
+      {
+        file: 'src/lib/runtime/deliverer.ts',
+        from: 'together: retriesApart ? countAlike(outcomes, index) : 1',
+        to: 'together: 1',
+      },
+    ],
+    tests: ['test/integration/outage.test.ts'],
+  },
+  {
     name: 'lease of a lead',
     against: 'two workers that write one lead at once',
     changes: [
