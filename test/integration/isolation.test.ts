@@ -126,6 +126,16 @@ test('a crash of another suspect does not shorten the time that the slot stays e
   assert.is(await control(), until);
 });
 
+test('a worker that dies without it ends the time that the slot stays empty: that was what it was for', async () => {
+  await makeGroup();
+  await addAbandoned('a', '4:2:0:alone:dead@~5000');
+  await startWorker([enrichAtOnce], { MAX_ATTEMPTS: '20' });
+  const until = await waitFor('the control', control);
+  assert.ok(until > Date.now() + 10_000, 'it would wait long');
+  await redis.hset(keys.alive('enrich'), { another: Date.now() - 5_000 });
+  await waitFor('the suspect to be done', async () => (await enriched()).length === 1);
+});
+
 test('a death after a crash alone speaks for the suspect, also where it is taken over much later', async () => {
   await makeGroup();
   const id = await addAbandoned('a', '3:0:0:alone:dead@');
@@ -137,7 +147,6 @@ test('a death after a crash alone speaks for the suspect, also where it is taken
   await redis.hset(keys.alive('enrich'), { another: Date.now() - 5_000 });
   await waitFor('its death', async () => (await redis.hget(keys.alive('enrich'), '*deaths')) === '1');
   assert.match((await redis.hget(keys.strikes('enrich'), id)) ?? '', /^4:1:0:.*~1000$/);
-  await redis.hdel(keys.alive('enrich'), '*control');
   await waitFor('both', async () => (await enriched()).length === 2);
 });
 

@@ -290,7 +290,7 @@ end
 --   *last     anybody's latest sign of life
 --   *quiet    until then nobody is taken for dead
 --   *deaths   deaths of workers that had nothing in the isolation slot
---   *control  until then nothing starts in the isolation slot, to see whether workers die without it as well
+--   *control  until then nothing starts in the isolation slot, to see whether workers die without it as well; gone once one has
 local DEAD_AFTER = 0.9
 -- After Redis was away every worker looks dead to the first who is back: they all get this long to say that they live.
 local QUIET_MS = 1200
@@ -351,7 +351,7 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
     redis.call('HSET', alive, '*last', now, '*quiet', beats['*quiet'])
   end
   if left_of(beats['*quiet'], now, QUIET_MS) > 0 then return beats, false end
-  local control_ms, suspects = left_of(beats['*control'], now, CONTROL_MS_MAX), nil
+  local control_ms, suspects, died_without = left_of(beats['*control'], now, CONTROL_MS_MAX), nil, false
   for name, beat in pairs(beats) do
     if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beat, now, visibility_ms) then
       redis.call('HSET', alive, name, 'dead')
@@ -360,6 +360,7 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
       local suspect = suspects[name]
       if not suspect then
         beats['*deaths'] = redis.call('HINCRBY', alive, '*deaths', 1)
+        died_without = true
       elseif suspect.strikes.since then
         local ran_ms = math.max(0, tonumber(beat) - suspect.strikes.since)
         control_ms = math.max(control_ms, note_crash(prefix, suspect, name, now, ran_ms, visibility_ms))
@@ -367,5 +368,7 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
       end
     end
   end
+  -- Workers die without a suspect as well: what the slot is kept empty to see has been seen.
+  if died_without then redis.call('HDEL', alive, '*control') end
   return beats, true
 end
