@@ -95,7 +95,10 @@ stage.inOwnWorld(
         for (const delivery of deliveries) await send(world, delivery, ingest);
       },
     });
-    assert.ok(world.history.sent.every(({ outcome }) => outcome.answer?.status === 'spooled'));
+    // A starved machine's spool may refuse some, in the short form.
+    const { sent } = world.history;
+    const spooled = sent.filter(({ outcome }) => outcome.answer?.status === 'spooled').length;
+    assert.ok(spooled >= sized(sent.length / 2, sent.length), `${spooled} of ${sent.length} were spooled`);
     await waitFor('the spool to be empty', async () => (await countSpooled(world)) === 0);
     const { fault, bytes } = await power.cut();
     assert.ok(bytes > 0, 'all was on disk');

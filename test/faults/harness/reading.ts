@@ -49,7 +49,13 @@ function listenToProxies({ wire }: World): { readsOf: ReadsOf; stop: () => void 
 async function listenToRedis({ redis }: World): Promise<{ readsOf: ReadsOf; stop: () => void }> {
   const times = new Map<string, number[]>();
   const client = redis.connect();
-  const monitor = await client.monitor();
+  const monitor = client.duplicate({ monitor: true, lazyConnect: true });
+  // On a busy server the first lines come with the answer to MONITOR, before the client knows that it has become one.
+  monitor.on('error', () => {});
+  await new Promise<void>((resolve, reject) => {
+    monitor.once('monitoring', () => resolve());
+    monitor.connect().catch(reject);
+  });
   monitor.on('monitor', (_: string, args: string[]) => {
     const { name, group, argv } = describeCommand(args.map((arg) => Buffer.from(arg)));
     if (group === undefined || !READS.has(name)) return;
