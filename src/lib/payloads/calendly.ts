@@ -4,19 +4,13 @@
  * Source: developer.calendly.com "Webhook Payload".
  */
 import { z } from 'zod';
+import { list } from './list.js';
 
 /** Missing, null and blank are the same to us. */
 const text = z
   .string()
   .nullish()
   .transform((value) => value?.trim() || undefined);
-
-/** Nothing is no item: a hole in a list is no reason to refuse the whole. */
-const list = <T extends z.ZodType>(item: T) =>
-  z
-    .array(item.nullish())
-    .nullish()
-    .transform((value) => (value ?? []).filter((one) => one !== null && one !== undefined));
 
 const answer = z.object({ question: text, answer: text });
 

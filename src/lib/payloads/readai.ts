@@ -4,6 +4,7 @@
  * Source: support.read.ai article 16352415827219.
  */
 import { z } from 'zod';
+import { list } from './list.js';
 
 /** Missing, null, blank and the string "None" (sent in older deliveries) are the same to us. */
 const text = z
@@ -13,13 +14,6 @@ const text = z
     const trimmed = value?.trim();
     return trimmed && !/^(none|null)$/i.test(trimmed) ? trimmed : undefined;
   });
-
-/** Nothing is no item: a hole in a list is no reason to refuse the whole. */
-const list = <T extends z.ZodType>(item: T) =>
-  z
-    .array(item.nullish())
-    .nullish()
-    .transform((value) => (value ?? []).filter((one) => one !== null && one !== undefined));
 
 /** `{text}`, or a plain string as some stored deliveries have it. */
 const textItem = z
