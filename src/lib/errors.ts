@@ -45,6 +45,12 @@ export class RetryableError extends Error {
 /** `outage`: refused, timed out, 5xx, 429. `configuration`: token, scope, model; it takes a person to mend it. */
 export type OutageKind = 'outage' | 'configuration';
 
+/**
+ * What a provider asks for while it is an outage is waited no longer: a limit of the day may be lifted before its end, and a
+ * refused token must not be tried more than ten times in ten minutes.
+ */
+export const ASKED_MS_MAX = 75_000;
+
 /** The provider, not this event, is at fault: work that needs the provider waits and burns no attempt. */
 export class OutageError extends Error {
   override readonly name = 'OutageError';

@@ -2,7 +2,7 @@
  * Lets a worker's calls to one provider through as its share of the limit allows. It asks for a share only while there are
  * calls to make: once a second as a rule, a little more often while calls wait.
  */
-import { NotYetError, OutageError, type Provider } from './errors.js';
+import { ASKED_MS_MAX, NotYetError, OutageError, type Provider } from './errors.js';
 
 export type PassOptions = {
   signal: AbortSignal;
@@ -72,8 +72,6 @@ const IDLE_MS = 150;
 const DELAY_MS_MIN = 250;
 /** So far apart at the most those come back who are sent away: the limit they are spaced by may have grown by then. */
 const SPREAD_MS_MAX = 10_000;
-/** As long as a probe waits at the most, see `runtime/provider-health.ts`. */
-const HOLD_MS_MAX = 75_000;
 
 /** How the providers say that there were too many calls. */
 const TOO_MANY = new Set([
@@ -163,7 +161,7 @@ export function makeGate(
 
   /** Nothing begins here until it is known what that means for all. */
   function hearRefusal(retryAfterMs: number): void {
-    news.refusedForMs = Math.max(news.refusedForMs ?? 0, Math.min(retryAfterMs, HOLD_MS_MAX));
+    news.refusedForMs = Math.max(news.refusedForMs ?? 0, Math.min(retryAfterMs, ASKED_MS_MAX));
     holdUntil = Math.max(holdUntil, performance.now() + Math.max(news.refusedForMs, POLL_MS));
     tokens = [];
     askAgainAt = 0;

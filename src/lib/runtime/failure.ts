@@ -1,5 +1,13 @@
 /** What becomes of a failed attempt: pure, so that every row of it is a test. */
-import { NotYetError, OutageError, type OutageKind, type Provider, RetryableError, TerminalError } from '../errors.js';
+import {
+  ASKED_MS_MAX,
+  NotYetError,
+  OutageError,
+  type OutageKind,
+  type Provider,
+  RetryableError,
+  TerminalError,
+} from '../errors.js';
 import { isStoreError } from '../redis-errors.js';
 import type { AttemptRecord } from './entry.js';
 
@@ -46,12 +54,6 @@ const RECENT_SUCCESS_MS = 2_000;
 const DOUBT_WAIT_MS = 1_000;
 /** Two workers know Redis' time by so much differently. A success further ahead is from before that clock went back. */
 const CLOCKS_DIFFER_MS = 1_000;
-
-/**
- * What a provider asks for while it is an outage is waited no longer: a limit of the day may be lifted before its end, and a
- * refused token must not be tried more than ten times in ten minutes.
- */
-export const ASKED_MS_MAX = 75_000;
 
 /** What failed together is tried again in batches smaller by this. */
 const APART = 10;

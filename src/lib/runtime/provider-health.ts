@@ -3,11 +3,10 @@
  * one waiting event at each interval, and resumed by the first answer.
  */
 import type { Logger } from 'pino';
-import type { OutageKind, Provider } from '../errors.js';
+import { ASKED_MS_MAX, type OutageKind, type Provider } from '../errors.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
-import { ASKED_MS_MAX } from './failure.js';
 
 export type ProviderHealth = {
   isPaused: (provider: Provider) => boolean;
