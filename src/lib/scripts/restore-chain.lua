@@ -42,14 +42,16 @@ if not next(live) and not has_entry() then return 'same' end
 
 -- A trim takes a chain whole: of what is known and gone somebody has deleted the entry. That it was there must stay known, or
 -- nobody is told of it, and what is delivered again is taken for new.
-if has_entry() then
-  for name, value in pairs(live) do
-    if ours[name] == nil and (split_event_id(name) or string.match(name, '^[qh]:')) then ours[name] = value end
-  end
+local gone = {}
+for name, value in pairs(live) do
+  if ours[name] == nil and (split_event_id(name) or string.match(name, '^[qh]:')) then gone[name] = value end
+end
+if (next(gone) or has_more) and has_entry() then
+  for name, value in pairs(gone) do ours[name] = value end
   if has_more then ours.rev = live.rev end
   local _, try = split_event_id(live.id or '')
   local _, our_try = split_event_id(ours.id or '')
-  if try and ours[live.id] and (not our_try or is_after(try, our_try)) then ours.id = live.id end
+  if try and gone[live.id] and (not our_try or is_after(try, our_try)) then ours.id = live.id end
   ours.hash = ours.hash or live.hash
 end
 
