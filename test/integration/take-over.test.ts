@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { defineBatchConsumer, defineConsumer } from '../../src/lib/consumer.js';
 import { NotYetError } from '../../src/lib/errors.js';
-import { type Keys, makeKeys } from '../../src/lib/keys.js';
+import { makeKeys } from '../../src/lib/keys.js';
 import { makeWorkerMetrics } from '../../src/lib/metrics.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { makeDeliverer } from '../../src/lib/runtime/deliverer.js';
@@ -14,7 +14,7 @@ import { makeGroupUpkeep } from '../../src/lib/runtime/group-upkeep.js';
 import { makeIsolation } from '../../src/lib/runtime/isolation.js';
 import { makeProviderHealth } from '../../src/lib/runtime/provider-health.js';
 import { makeTakeOver } from '../../src/lib/runtime/take-over.js';
-import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { shareRedis } from '../helpers/shared-redis.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking } from '../helpers/worker.js';
 
@@ -22,20 +22,11 @@ const test = suite('what is taken before new entries');
 const log = pino({ level: 'silent' });
 const VISIBILITY_MS = 30;
 
-let server: TestRedis;
+const keys = makeKeys('t:');
 let redis: RedisClient;
-let keys: Keys;
-let tests = 0;
-
-test.before(async () => {
-  server = await startRedis();
-  redis = server.connect() as unknown as RedisClient;
+shareRedis(test, (shared) => {
+  redis = shared.redis;
 });
-test.before.each(() => {
-  tests += 1;
-  keys = makeKeys(`t${tests}:`);
-});
-test.after(() => server.stop());
 
 function makeStore(group: 'enrich' | 'crm-sync', consumer: string): GroupStore {
   const now = () => Date.now();

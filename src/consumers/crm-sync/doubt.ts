@@ -25,7 +25,6 @@ export function addCertain(folded: LeadState, settled: Intents): LeadState {
   return known;
 }
 
-/** A record is written whole or not at all, with what all events of a batch had for it. */
 function groupByTurn(intents: Intents): Map<string, Intent[]> {
   const groups = new Map<string, Intent[]>();
   for (const intent of intents.values()) {
@@ -35,6 +34,7 @@ function groupByTurn(intents: Intents): Map<string, Intent[]> {
   return groups;
 }
 
+/** A record is written whole or not at all, with what all events of a batch had for it. */
 function settle({ wrote, notes }: Intent, landed: ReadonlySet<string>): Intent {
   const { order, turn = '', fields, derived, bookings, earlier = [] } = wrote;
   const hasValues = fields !== undefined || derived !== undefined;
