@@ -57,8 +57,8 @@ async function runAll(seed: string): Promise<void> {
   const form = values.short ? {} : { FAULTS: 'long' };
   const env = { ...makeTestEnvironment(root), ...form, FAULTS_SEED: seed, FAULTS_REPORT: report };
   const atOnce = values.short ? FAULT_FILES_AT_ONCE : 1;
-  const timeoutOf = () => FILE_TIMEOUT_MS;
-  await runTestFiles(files, { cwd: root, env, timeoutOf, bundle, atOnce }, (result) => printResult(result, seed));
+  const options = { cwd: root, env, timeoutMs: FILE_TIMEOUT_MS, bundle, atOnce };
+  await runTestFiles(files, options, (result) => printResult(result, seed));
 }
 
 function printResult({ file, passed, failed: failures, durationMs, reason, output }: FileResult, seed: string): void {

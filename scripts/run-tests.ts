@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { makeBundle } from './lib/test-runner/bundle.js';
 import { makeTestEnvironment } from './lib/test-runner/environment.js';
 import { type FileResult, killRunningTests } from './lib/test-runner/run-file.js';
-import { FILES_AT_ONCE, runTestFiles } from './lib/test-runner/run-files.js';
+import { FAULT_FILES_AT_ONCE, FILES_AT_ONCE, runTestFiles } from './lib/test-runner/run-files.js';
 import { findSilentTests, findTestFiles, matchFilter, TEST_FOLDERS } from './lib/test-runner/test-files.js';
 
 const FILE_TIMEOUT_MS = 120_000;
@@ -27,17 +27,15 @@ const { files, unmatched } = chooseFiles(process.argv.slice(2));
 const bundle = await makeBundle(root, files);
 process.once('exit', bundle.remove);
 const results: Count[] = [...unmatched.map(reportUnmatched), reportSilentTests()];
-const options = {
-  cwd: root,
-  env: makeTestEnvironment(root),
-  timeoutOf: (file: string) => (file.startsWith('test/faults/') ? FAULTS_TIMEOUT_MS : FILE_TIMEOUT_MS),
-  bundle,
-  atOnce: FILES_AT_ONCE,
-};
-await runTestFiles(files, options, (result) => {
-  printResult(result);
-  results.push(result);
-});
+const isFault = (file: string) => file.startsWith('test/faults/');
+await runAll(
+  files.filter((file) => !isFault(file)),
+  { atOnce: FILES_AT_ONCE, timeoutMs: FILE_TIMEOUT_MS },
+);
+const faultsBegunAt = performance.now();
+const faults = files.filter(isFault);
+await runAll(faults, { atOnce: FAULT_FILES_AT_ONCE, timeoutMs: FAULTS_TIMEOUT_MS });
+if (faults.length > 1) console.log(`the fault suite took ${Math.round((performance.now() - faultsBegunAt) / 1_000)} s`);
 
 const count = (what: 'passed' | 'failed' | 'skipped') => results.reduce((sum, result) => sum + result[what], 0);
 if (count('skipped') > 0) console.log(`${count('skipped')} skipped`);
@@ -45,6 +43,13 @@ process.exitCode = count('failed') > 0 ? 1 : 0;
 console.log(`${count('passed')} passed, ${count('failed')} failed`);
 
 type Count = Pick<FileResult, 'passed' | 'failed' | 'skipped'>;
+
+async function runAll(some: readonly string[], limits: { atOnce: number; timeoutMs: number }): Promise<void> {
+  await runTestFiles(some, { cwd: root, env: makeTestEnvironment(root), bundle, ...limits }, (result) => {
+    printResult(result);
+    results.push(result);
+  });
+}
 
 /** Unit tests first: they are quick, and what they find explains what the others would. */
 function chooseFiles(filters: readonly string[]): { files: string[]; unmatched: string[] } {

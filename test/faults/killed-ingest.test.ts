@@ -42,7 +42,7 @@ stage.scenario(
   'each webhook posted up to five times at once, at two ingests that are killed meanwhile',
   async (world) => {
     const stories = makeStories(world.random.fork('duplicates'));
-    const deliveries = stories.take(sized(40, 2_000));
+    const deliveries = stories.take(sized(30, 2_000));
     const posts = deliveries.flatMap((delivery) => Array<Delivery>(world.random.int(1, 5)).fill(delivery));
     const load = run(world, posts, { concurrency: 24 });
     for (const ingest of world.ingests()) {

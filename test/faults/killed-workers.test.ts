@@ -20,14 +20,14 @@ const stage = setStage(test, import.meta.url, {
 
 stage.scenario('workers killed at random: every event ends once, whoever dies', async (world) => {
   const stories = makeStories(world.random.fork('kills'), { leads: sized(20, 200) });
-  const load = run(world, stories.take(RATE_PER_S * sized(5, 60)), { ratePerS: RATE_PER_S });
+  const load = run(world, stories.take(RATE_PER_S * sized(4, 60)), { ratePerS: RATE_PER_S });
   await Promise.all([load, killWorkersUntil(world, load)]);
   await check(world);
 });
 
 stage.scenario('everything killed at once, again and again, and started in any order', async (world) => {
   const stories = makeStories(world.random.fork('blackouts'), { leads: sized(20, 200) });
-  const load = run(world, stories.take(RATE_PER_S * sized(5, 30)), { ratePerS: RATE_PER_S });
+  const load = run(world, stories.take(RATE_PER_S * sized(4, 30)), { ratePerS: RATE_PER_S });
   for (let n = 0; n < sized(2, 6); n += 1) {
     await sleep(world.random.int(300, 1_200));
     await blackout(world);

@@ -24,7 +24,7 @@ stage.inOwnWorld(
   { workers: 0, gemini: false, env: { VISIBILITY_TIMEOUT_MS: '10000' } },
   async (world) => {
     const stories = makeStories(world.random.fork('backlog'), { leads: sized(100, 20_000) });
-    await run(world, stories.take(sized(150, 100_000)), { concurrency: 32 });
+    await run(world, stories.take(sized(100, 100_000)), { concurrency: 32 });
     await world.scale(undefined, sized(1, 2));
     await check(world);
   },
@@ -39,7 +39,7 @@ stage.scenario('workers are scaled up, down, to none, and up again', async (worl
     world.faultLog.add('scaled', `all groups to ${count}`);
     await world.scale(undefined, count);
     // Each number is in force for a while: where anybody works, until some of the load came through.
-    if (count > 0) await untilEnded(world, sized(10, 500));
+    if (count > 0) await untilEnded(world, sized(6, 500));
     else await untilWaiting(world, sized(5, 100));
   }
   ended.abort();
@@ -54,7 +54,7 @@ stage.scenario(
     const stories = makeStories(world.random.fork('deployments'), { leads: 40 });
     const ended = new AbortController();
     const load = run(world, stories.take(sized(200, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
-    for (let n = 0; n < sized(3, 100); n += 1) {
+    for (let n = 0; n < sized(2, 100); n += 1) {
       const workers = world.workers();
       const part = workers[n % workers.length]!;
       await waitFor('it to hold something', async () => (await world.findHeld(part.pid)).length > 0, 30_000);

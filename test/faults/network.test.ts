@@ -107,7 +107,7 @@ stage.scenario("one worker's link swallows everything, and comes back with what 
     const { result } = await underLoad(world, 'black hole', async () => {
       const fault = world.faultLog.add('black hole', 'w1');
       fault.affected = await cutWhileItHolds(world, victim);
-      await sleep(sized(4_000, 60_000));
+      await sleep(sized(2_500, 60_000));
       await world.links.heal();
       return fault;
     });
@@ -140,7 +140,7 @@ stage.scenario('connections are accepted and never answered', async (world) => {
     const { sent, result } = await underLoad(world, 'half-open', async () => {
       const fault = world.faultLog.add('half-open', 'every role');
       await world.links.setFault({ link: 'redis' }, { kind: 'half-open' });
-      await sleep(sized(4_000, 60_000));
+      await sleep(sized(2_500, 60_000));
       await world.links.heal();
       fault.healedAt = Date.now();
       return fault;

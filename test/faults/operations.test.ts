@@ -33,7 +33,7 @@ const stage = setStage(test, import.meta.url, { workers: 2, gemini: besideFault(
 
 stage.scenario('a forced replay: each entry runs once more, and the CRM is as it was', async (world) => {
   const stories = makeStories(world.random.fork('replay'), { leads: 12 });
-  await run(world, stories.take(sized(40, 2_000)), { concurrency: 16 });
+  await run(world, stories.take(sized(24, 2_000)), { concurrency: 16 });
   await check(world);
   const before = await readSnapshot(world);
   const to = String(Math.max(...before.entries.map(({ at }) => at)));
@@ -65,7 +65,7 @@ stage.scenario('a forced replay: each entry runs once more, and the CRM is as it
 
 stage.scenario('a rebuild: what is live is what the streams say', async (world) => {
   const stories = makeStories(world.random.fork('rebuild'), { leads: 12 });
-  const load = run(world, stories.take(RATE_PER_S * sized(5, 60)), { ratePerS: RATE_PER_S });
+  const load = run(world, stories.take(RATE_PER_S * sized(3, 60)), { ratePerS: RATE_PER_S });
   const steps = world.random.shuffle(['swap-projection', 'restore-chain']);
   for (const name of steps.slice(0, sized(1, 2))) {
     await runKilled(world, ['rebuild', '--yes'], { name, when: world.random.pick(['before', 'after']) });

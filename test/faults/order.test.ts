@@ -15,7 +15,7 @@ const test = suite('events of one lead in any order');
 
 /** So many people, each with a tangle of moves, cancellations, no-shows, meetings and their revisions. */
 const LEADS = sized(4, 40);
-const EVENTS = sized(44, 800);
+const EVENTS = sized(36, 800);
 const MIX = { booked: 24, canceled: 12, moved: 24, no_show: 12, meeting: 12, revision: 16 };
 
 const stage = setStage(test, import.meta.url, { workers: 2, gemini: false, env: { MAX_ATTEMPTS: '12' } });

@@ -39,7 +39,7 @@ const formerPoisons = new Set<string>();
 stage.scenario('what throws, exits, hoards memory or hangs fails alone; no neighbour is condemned', async (world) => {
   const bad = makeStories(world.random.fork('poison'), { leads: 12 });
   const poisons = sized(SHORT, LONG).map((what, index) => makePoison(bad, what, index));
-  const good = makeStories(world.random.fork('neighbours'), { leads: 12 }).take(sized(40, 600));
+  const good = makeStories(world.random.fork('neighbours'), { leads: 12 }).take(sized(30, 600));
   await run(world, world.random.shuffle([...poisons, ...good]), { ratePerS: 60 });
   await untilEnded(world, poisons);
   await checkPoisoned(world, poisons);

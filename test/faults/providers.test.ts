@@ -74,7 +74,7 @@ async function storm(
       const ends: (() => void)[] = [];
       // One after the other: a model that is paused first would keep the CRM from being asked at all.
       for (const trouble of troubles) ends.push(await strike(world, kind, trouble));
-      await sleep(sized(3_000, 60_000));
+      await sleep(sized(2_000, 60_000));
       for (const end of ends) end();
       added.healedAt = Date.now();
       return added;

@@ -102,7 +102,7 @@ async function scatter(world: World, stories: Stories, declined: Stories): Promi
   await waitFor('work to be parked', async () => (await client.zcard(keys.parked('enrich'))) > 0);
   declines = false;
   const healModel = gemini.faults.on({}, { latencyMs: 800 });
-  await run(world, stories.take(sized(40, 200)), { concurrency: 40 });
+  await run(world, stories.take(sized(30, 200)), { concurrency: 40 });
   const states = await readStates(world);
   return [
     () => {

@@ -60,7 +60,7 @@ stage.inOwnWorld('behind an address that still leads to the demoted master for a
       await sleep(TAIL_MS);
       await redis.promote();
       const to = Date.now();
-      await sleep(sized(1_500, 10_000));
+      await sleep(sized(1_000, 10_000));
       redis.turnEndpoint();
       return { from, to, isTail: true };
     });

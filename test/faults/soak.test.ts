@@ -16,7 +16,7 @@ import type { World } from './harness/world.js';
 const test = suite('everything at random');
 
 const ROUNDS_MIN = sized(1, 3);
-const ROUND_FAULTS = sized(8, 40);
+const ROUND_FAULTS = sized(6, 40);
 const SOAK_MS = Number(process.env.SOAK_MINUTES ?? 0) * 60_000;
 const CLAIM_MS = 1_500;
 /** Of a process: more than one in good order ever has here, much less than what a leak of a night comes to. */

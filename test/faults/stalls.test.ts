@@ -83,7 +83,7 @@ stage.scenario(
         const frozen = new Set<string>();
         const [areCaught] = await Promise.all([
           Promise.all(left.map((moment) => freezeAt(world, moment, frozen))),
-          run(world, stories.take(30), { ratePerS: 12 }),
+          run(world, stories.take(24), { ratePerS: 12 }),
         ]);
         left = left.filter((_, index) => !areCaught[index]);
         // Who has just woken settles what is long another's: nobody is to be frozen at that.
@@ -98,9 +98,9 @@ stage.scenario('an event loop that stands still for twice the claim time: no eff
   const heal = world.gemini.faults.on({ path: /generateContent$/ }, { latencyMs: 400 });
   const stories = makeStories(world.random.fork('burning'));
   const blockOneAfterAnother = async () => {
-    for (let n = 0; n < sized(2, 10); n += 1) await blockAtWork(world);
+    for (let n = 0; n < sized(1, 10); n += 1) await blockAtWork(world);
   };
-  await Promise.all([run(world, stories.take(sized(50, 600)), { ratePerS: 12 }), blockOneAfterAnother()]);
+  await Promise.all([run(world, stories.take(sized(36, 600)), { ratePerS: 12 }), blockOneAfterAnother()]);
   heal();
   await check(world);
 });
@@ -141,7 +141,7 @@ quiet.scenario(
     world.gemini.faults.on({ when: isSlow }, { latencyMs: sized(3, 20) * PATIENT_CLAIM_MS });
     await send(world, slow);
     await waitFor('the model to be asked', () => countCalls(world, slow.key) > 0);
-    await run(world, stories.take(sized(40, 500)), { concurrency: 16 });
+    await run(world, stories.take(sized(24, 500)), { concurrency: 16 });
     await check(world, { stuckMs: 90_000 });
     assert.is(countCalls(world, slow.key), 1, 'the model was asked again');
     const { entries } = await readSnapshot(world);

@@ -39,13 +39,14 @@ export async function makeBundle(root: string, tests: readonly string[] = []): P
     ...{ bundle: true, platform: 'node', target: 'node20', outdir: dir, outbase: root, minifyWhitespace: true },
     ...{ external: LEFT_OUT, sourcemap: true, sourcesContent: false, logLevel: 'error', plugins: [keepPlaces(root)] },
   };
-  const scripts: BuildOptions = { ...common, format: 'cjs', outExtension: { '.js': '.script' } };
+  const plugins = [keepPlaces(root), loadHttp2Late()];
+  const scripts: BuildOptions = { ...common, format: 'cjs', outExtension: { '.js': '.script' }, plugins };
   await Promise.all([
     build({ ...scripts, entryPoints: PROCESSES.map((name) => join(root, `${name}.ts`)) }),
     build({
       ...scripts,
       entryPoints: [join(root, `${POISONED.process}.ts`)],
-      plugins: [poisonConsumers(root), keepPlaces(root)],
+      plugins: [poisonConsumers(root), ...plugins],
     }),
     build({
       ...common,
@@ -79,6 +80,23 @@ function keepPlaces(root: string): Plugin {
           .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)));
         return { contents, loader: 'ts' };
       });
+    },
+  };
+}
+
+/** Of got's modules the one for HTTP/2, which nobody asks for, takes a tenth of a start: it makes a TLS context to look at. */
+function loadHttp2Late(): Plugin {
+  const [name, namespace] = ['http2-wrapper', 'late'];
+  return {
+    name: 'load HTTP/2 late',
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: new RegExp(`^${name}$`) }, (args) =>
+        args.namespace === namespace ? undefined : { path: name, namespace, pluginData: args.resolveDir },
+      );
+      onLoad({ filter: /./, namespace }, ({ pluginData }) => ({
+        contents: `export default { get auto() { return require('${name}').auto; } };`,
+        resolveDir: pluginData,
+      }));
     },
   };
 }

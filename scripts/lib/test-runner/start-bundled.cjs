@@ -21,13 +21,13 @@ if (isToFill) process.once('exit', () => writeFileSync(cache, script.createCache
 
 let map;
 /** Node.js reads the source map of a module, not that of a script. */
-Error.prepareStackTrace = (error, frames) => {
-  map ??= new Module.SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
-  return [String(error), ...frames.map((frame) => `    at ${describe(frame)}`)].join('\n');
-};
+Error.prepareStackTrace = (error, frames) =>
+  [String(error), ...frames.map((frame) => `    at ${describe(frame)}`)].join('\n');
 
 function describe(frame) {
   if (frame.getFileName() !== file) return String(frame);
+  // Only now: it takes longer than the start, and Node.js itself asks for stacks that hold no frame of ours.
+  map ??= new Module.SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
   const { originalSource, originalLine, originalColumn } = map.findEntry(
     frame.getLineNumber() - 1,
     frame.getColumnNumber() - 1,

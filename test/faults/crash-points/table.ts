@@ -13,7 +13,7 @@ export type StageName = 'ingest' | GroupName | 'health' | 'projector' | 'runtime
 export type Point = CrashPoint & {
   /** What must be done so that it is reached; nothing where usual traffic does. */
   by: readonly Provocation[];
-  /** For the long form alone: seldom reached, or the same as another but for who is concerned. */
+  /** For the long form alone: seldom reached, the same as another but for who is concerned, or nothing was changed by it. */
   isRare: boolean;
 };
 
@@ -149,14 +149,18 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
     }),
   ],
   enrich: [
-    after('a wait ended, as there are new entries', { name: 'xread', where: (of) => /^[*%][1-9]/.test(headOf(of)) }),
+    after(
+      'a wait ended, as there are new entries',
+      { name: 'xread', where: (of) => /^[*%][1-9]/.test(headOf(of)) },
+      { isRare: true },
+    ),
     ...lifecycle('enrich', { isRare: false }),
-    ...around('the model is asked about a booking', asksModel('booking')),
+    ...around('the model is asked about a booking', asksModel('booking'), { isRare: true }),
     ...onBothSides('the follow-on is written and the entry acknowledged', settles('enrich', 'done')),
   ],
   summarize: [
     ...lifecycle('summarize', { isRare: true }),
-    ...around('the model is asked about a meeting', asksModel('transcript')),
+    ...around('the model is asked about a meeting', asksModel('transcript'), { isRare: true }),
     ...onBothSides('the summary is written and the entry acknowledged', settles('summarize', 'done')),
   ],
   'crm-sync': [
@@ -164,7 +168,7 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
     ...around('the leases of the leads are taken', leases('take')),
     ...around('the leases are kept', leases('keep'), { by: ['slow'] }),
     ...around('an access token is fetched', callsCrm('POST /oauth/v2/token'), { by: ['expired token'] }),
-    ...around('the leads are looked up', callsCrm('POST /crm/v8/coql')),
+    ...around('the leads are looked up', callsCrm('POST /crm/v8/coql'), { isRare: true }),
     ...around('the intent to write a lead is saved', savesIntents('lead')),
     ...around('the leads are upserted', callsCrm('POST /crm/v8/Leads/upsert')),
     ...around('the intent to write a note is saved', savesIntents('note')),
@@ -173,7 +177,7 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
     ...around('the receipts of notes are saved', savesIntents('receipt')),
     ...around('the leases are given up', leases('release')),
     ...onBothSides('lead.synced and the mark are written and the entry acknowledged', settles('crm-sync', 'done')),
-    ...onBothSides('the intents are forgotten', { name: 'drop-intents' }),
+    ...around('the intents are forgotten', { name: 'drop-intents' }),
   ],
   alert: [
     ...lifecycle('alert', { isRare: true }).map((point) => ({
@@ -186,6 +190,7 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
     ...around('the mark that a message is on its way is set', marksAlert('set'), FAILURE),
     ...around('Slack is asked whether it is up, as an earlier message may stand there', asksSlack(/auth\.test$/), {
       by: ['blocked booking', 'lost message'],
+      isRare: true,
     }),
     ...around('the message is posted', asksSlack(/chat\.postMessage$/), FAILURE),
     ...onBothSides('alert.sent is written and the failure acknowledged', settles('alert', 'done'), FAILURE),

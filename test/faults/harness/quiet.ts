@@ -5,7 +5,7 @@ import { readOverview } from '../../../src/lib/overview.js';
 import { groupBy } from './history.js';
 import type { World } from './world.js';
 
-const LOOK_MS = 150;
+const LOOK_MS = 250;
 
 export type QuietOptions = {
   /** How long nothing may come to its end while something is left to do [30000]: a machine that is slow is not stuck. */
