@@ -2,6 +2,7 @@
  * Lets a worker's calls to one provider through as its share of the limit allows. It asks for a share only while there are
  * calls to make: once a second as a rule, a little more often while calls wait.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { ASKED_MS_MAX, NotYetError, OutageError, type Provider } from './errors.js';
 
 export type PassOptions = {
@@ -24,6 +25,18 @@ export type Gate = {
 
 /** For who is alone, as an operator's tool is. */
 export const OPEN_GATE: Gate = { pass: (call) => call(), callsLeft: () => {} };
+
+const urgency = new AsyncLocalStorage<true>();
+
+/** All calls made within it are urgent: for what holds up many others. One at a time in a process. */
+export async function goFirst<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await urgency.run(true, work);
+  } finally {
+    // While it is on, every promise of the process takes three times as long (Node.js 20).
+    urgency.disable();
+  }
+}
 
 /** What a worker tells when it asks for its share. */
 export type Demand = {
@@ -124,8 +137,9 @@ export function makeGate(
     read: () => ({ running, waiting: waiting.length, limit: share?.limit }),
   };
 
-  function admission({ signal, isUrgent = false, beginBy }: PassOptions): Promise<void> {
+  function admission({ signal, beginBy, ...options }: PassOptions): Promise<void> {
     signal.throwIfAborted();
+    const isUrgent = options.isUrgent === true || urgency.getStore() === true;
     const latestAt = performance.now() + (isUrgent ? URGENT_WAIT_MS_MAX : WAIT_MS_MAX);
     return new Promise((resolve, reject) => {
       const leave = () => {

@@ -5,6 +5,7 @@ import { type Consumer, defineBatchConsumer, defineConsumer } from '../../src/li
 import { RetryableError } from '../../src/lib/errors.js';
 import type { Keys } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
+import { makeProviderLimits, PROVIDER_LIMITS } from '../../src/lib/provider-limits.js';
 import { makeRedrive } from '../../src/lib/redrive.js';
 import { type CrashBench, startCrashBench } from '../helpers/crash-bench.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -351,6 +352,37 @@ test('a suspect that is parked and comes back is still a suspect, and one slot i
   assert.is(states.length, 6);
   for (const state of states) assert.match(state ?? '', /^2:0:0:alone:/);
   await waitFor('clean strikes', async () => (await redis.hlen(keys.strikes('enrich'))) === 0);
+});
+
+test('at the gate of a provider a suspect goes first: those that wait for its slot do not wait for all others', async () => {
+  await makeGroup();
+  const suspect = await add('suspect');
+  await readAndDie(1);
+  await redis.hset(keys.strikes('enrich'), suspect, '1:0:0:begun:dead');
+  const limits = { ...PROVIDER_LIMITS, gemini: { running: 1, perSecond: 1_000, perSecondMin: 1 } };
+  const { gates } = makeProviderLimits({ redis, keys, owner: 'w', limits });
+  const asking: string[] = [];
+  const asked: string[] = [];
+  let answer = () => {};
+  const untilAnswered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const handle: (typeof enrichAtOnce)['handle'] = async ({ key, data }, { signal }) => {
+    const name = key.split(':')[2]!;
+    asking.push(name);
+    const call = async () => {
+      asked.push(name);
+      await untilAnswered;
+    };
+    await gates.gemini.pass(call, { signal });
+    return emitBooked(data.created_at);
+  };
+  for (const name of ['a', 'b', 'c', 'd']) await add(name);
+  await startWorker([defineConsumer({ ...enrichAtOnce, handle })], { VISIBILITY_TIMEOUT_MS: '1000' });
+  await waitFor('the suspect to ask, behind others', () => asking.includes('suspect'));
+  answer();
+  await waitFor('all', async () => (await enriched()).length === 5);
+  assert.is(asked[1], 'suspect', `asked in the order ${asked.join(' ')}`);
 });
 
 test('one that was condemned and is redriven starts with a clean record', async () => {

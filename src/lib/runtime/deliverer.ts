@@ -7,6 +7,7 @@ import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
 import type { Provider } from '../errors.js';
 import type { StoredEvent } from '../events.js';
+import { goFirst } from '../provider-gate.js';
 import { countAlike, makeCallQueue } from './call-queue.js';
 import type { Entry } from './entry.js';
 import type { RetryPolicy } from './failure.js';
@@ -197,9 +198,12 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     });
   }
 
-  /** It is not as much as looked at before its start is noted: that alone may be what crashes a worker. */
+  /**
+   * It is not as much as looked at before its start is noted: that alone may be what crashes a worker. Where a provider's
+   * limit is what all wait for, its slot would wait as each of the others does, and those that wait for the slot much longer.
+   */
   async function runAlone(item: Held): Promise<void> {
-    if (await noteStart(item, 'alone')) await runCall([item], undefined, true);
+    if (await noteStart(item, 'alone')) await goFirst(() => runCall([item], undefined, true));
     else letGo(item);
   }
 
