@@ -1,8 +1,13 @@
 /** The benchmarks: `npm run bench [-- name]`. They print figures and assert nothing. */
 import { benchCost } from './cost.js';
+import { benchPending } from './pending.js';
 import { benchReplay } from './replay.js';
 
-const BENCHES: Record<string, (args: readonly string[]) => Promise<void>> = { cost: benchCost, replay: benchReplay };
+const BENCHES: Record<string, (args: readonly string[]) => Promise<void>> = {
+  cost: benchCost,
+  pending: benchPending,
+  replay: benchReplay,
+};
 
 const [name, ...args] = process.argv.slice(2);
 if (name !== undefined && !(name in BENCHES)) {

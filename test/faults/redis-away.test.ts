@@ -2,13 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readOverview } from '../../src/lib/overview.js';
+import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { check } from './harness/checker.js';
 import type { InjectedFault } from './harness/fault-log.js';
 import type { Sent } from './harness/history.js';
 import { run } from './harness/load.js';
-import { fillMemory, freezeRedis, killRedis } from './harness/redis-faults.js';
-import { besideFault, setStage, sized } from './harness/scenario.js';
+import { fillMemory, freezeRedis, isAlive, killRedis } from './harness/redis-faults.js';
+import { besideFault, isLong, setStage, sized } from './harness/scenario.js';
+import { mayMount, mountSmallDisk, type SmallDisk } from './harness/small-disk.js';
 import { makeStories } from './harness/stories.js';
 import { countStatus, recoveryMsOf, slowestMs, underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
@@ -22,6 +24,7 @@ const SLACK_MS = 2_000;
 /** In the short form: whoever sends gives up after fifteen seconds. */
 const ANSWER_MS = sized(14_000, 2_000 + SLACK_MS);
 const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
+const DISK_FULL_MS = 15_000;
 
 stage.scenario('frozen, its sockets still open', async (world) => {
   await survive(world, () => freezeRedis(world, sized(3_000, 30_000)));
@@ -43,7 +46,43 @@ stage.scenario('out of memory: what was taken in is done all the same', async (w
   });
 });
 
+const SCARCE = 'its disk is full, and has room again';
+if (isLong && mayMount) {
+  for (const appendfsync of ['everysec', 'always'] as const) {
+    const disk = mountSmallDisk();
+    const start = () => startRedis({ dir: disk.dir, args: ['--appendfsync', appendfsync] });
+    stage.inOwnWorld(`${SCARCE}, appendfsync ${appendfsync}`, { redis: { start } }, (world) =>
+      survive(world, () => fillDisk(world, disk, appendfsync)),
+    );
+  }
+} else if (isLong) test.skip(`${SCARCE}: only root may mount a disk for it`, () => {});
+
 test.run();
+
+/** With `everysec` Redis refuses what writes, with `always` it ends itself: it must not answer what it could not write. */
+async function fillDisk(
+  { redis, client, keys, faultLog }: World,
+  disk: SmallDisk,
+  appendfsync: 'everysec' | 'always',
+): Promise<InjectedFault> {
+  const fault = faultLog.add('disk full', `appendfsync ${appendfsync}`);
+  const { pid } = redis;
+  const makeRoom = disk.fill();
+  if (appendfsync === 'always') await waitFor('Redis to end', () => !isAlive(pid), 30_000);
+  else await waitFor('Redis to refuse', () => isRefused(client.set(keys.lease('probe'), '', 'PX', 1)), 30_000);
+  await sleep(DISK_FULL_MS);
+  makeRoom();
+  if (appendfsync === 'always') await redis.restart();
+  fault.healedAt = Date.now();
+  return fault;
+}
+
+function isRefused(write: Promise<unknown>): Promise<boolean> {
+  return write.then(
+    () => false,
+    (error: Error) => error.message.startsWith('MISCONF'),
+  );
+}
 
 /** Each webhook was answered in time, by the ingest with a spool always with a 2xx, and the workers came back by themselves. */
 async function survive(world: World, inject: () => Promise<InjectedFault>): Promise<void> {

@@ -118,7 +118,7 @@ function healed(fault: InjectedFault): InjectedFault {
   return fault;
 }
 
-function isAlive(pid: number): boolean {
+export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch {
