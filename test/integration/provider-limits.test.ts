@@ -270,6 +270,21 @@ test('what would begin too late is turned away when its time is over, and takes 
   assert.is(seen.begun.length, 0);
 });
 
+test('what a second allows is shared by all workers that wait, whoever asks first', async () => {
+  const limits = { ...PROVIDER_LIMITS, gemini: { running: 100, perSecond: 12, perSecondMin: 1 } };
+  const begun = { a: 0, b: 0, c: 0 };
+  const waiting = (['a', 'b', 'c'] as const).flatMap((owner) => {
+    const { gemini } = makeProviderLimits({ redis, keys, owner, limits }).gates;
+    const call = async () => {
+      begun[owner] += 1;
+    };
+    return Array.from({ length: 20 }, () => gemini.pass(call, { signal: never() }).catch(() => {}));
+  });
+  await Promise.all(waiting);
+  const told = JSON.stringify(begun);
+  for (const count of Object.values(begun)) assert.ok(count >= 4, told);
+});
+
 test('what is left of the day’s calls is spread', async () => {
   const { gates } = makeLimits('a');
   await gates.zoho.pass(async () => {}, { signal: never() });

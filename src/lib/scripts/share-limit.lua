@@ -119,14 +119,6 @@ local free = limit - granted_to_others
 local allowed = math.min(free, math.max(math.min(share, free - ahead), free - unmet))
 local granted = math.max(running, math.min(running + queued, allowed))
 if now < at('hold') then granted = running end
-if running + queued == 0 then
-  granted = 0
-  gone[#gone + 1] = 'w:' .. worker
-else
-  local until_ms = now + (granted > 0 and grant_ms or WAITING_MS)
-  changes[#changes + 1] = 'w:' .. worker
-  changes[#changes + 1] = cjson.encode({ g = granted, q = math.max(0, running + queued - granted), s = since, u = until_ms })
-end
 
 -- Beginnings: far from any limit a second's worth at once, else each at its own instant, evenly spaced over all workers.
 local window = math.floor(now / 1000)
@@ -135,13 +127,19 @@ if at('window') ~= window then
   set('count', 0)
   set('window', window)
 end
+-- Those who wait and have had nothing of this second.
+local left_out = 0
+for _, other in pairs(others) do
+  if (other.b or 0) > 0 and other.w ~= window then left_out = left_out + 1 end
+end
 local begins, first, interval, valid, again = 0, 0, 0, 0, 0
 local is_tight = rate < rate_max or rate_max < 5
 if now < at('hold') then
   again = at('hold') - now
 elseif not is_tight then
   local room = math.max(0, math.floor(rate) - at('count'))
-  begins = math.min(room, math.max(queued, math.min(queued + expected, math.ceil(room / askers))))
+  local part = math.ceil(room / (left_out + 1))
+  begins = math.max(math.min(queued, part), math.min(queued + expected, math.ceil(room / askers)))
   valid = (window + 1) * 1000 - now
   if begins < queued then again = valid end
 else
@@ -154,6 +152,16 @@ else
   again = math.max(0, at('tat') - now - HORIZON_MS + 1)
 end
 if begins > 0 then set('count', at('count') + begins) end
+
+if running + queued == 0 then
+  granted = 0
+  gone[#gone + 1] = 'w:' .. worker
+else
+  local until_ms = now + (granted > 0 and grant_ms or WAITING_MS)
+  changes[#changes + 1] = 'w:' .. worker
+  changes[#changes + 1] = cjson.encode({ g = granted, q = math.max(0, running + queued - granted), s = since, u = until_ms,
+    b = math.max(0, queued - begins), w = begins > 0 and window or mine.w })
+end
 
 if #changes > 0 then redis.call('HSET', key, unpack(changes)) end
 if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
