@@ -44,6 +44,20 @@ async function setUp(group: 'enrich' | 'crm-sync') {
   return { room, store, next };
 }
 
+/** So many that a worker, which holds a slot's worth at most, does not leave them: somebody read them by hand. */
+async function leaveManyBehind(count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let n = 0; n < count; n += 500) {
+    ids.push(...(await Promise.all(Array.from({ length: 500 }, (_, index) => book(`${n + index}`)))));
+  }
+  await redis.xreadgroup('GROUP', 'enrich', 'dead', 'COUNT', count, 'STREAMS', keys.stream('events:calendly'), '>');
+  await waitFor('them to be stale', async () => {
+    const [last] = (await redis.xpending(keys.stream('events:calendly'), 'enrich', '-', '+', count)).slice(-1);
+    return Number((last as [string, string, number])[2]) > VISIBILITY_MS;
+  });
+  return ids;
+}
+
 const book = (id: string) =>
   appendWebhook({ redis, keys }, { type: 'calendly.invitee.created', key: `k${id}`, body: booking(id) });
 
@@ -66,6 +80,27 @@ test('what a dead worker left comes before new entries when a slot falls free, h
   // So soon after it was looked for.
   Object.assign(room, { free: 1 });
   assert.equal(await next(), [left]);
+});
+
+test('one look for what dead workers left ends where there is no room, however much there is', async () => {
+  const { room, store, next } = await setUp('enrich');
+  const left = await leaveManyBehind(5_000);
+  let looks = 0;
+  const { reclaim } = store;
+  store.reclaim = (...args) => {
+    looks += 1;
+    return reclaim(...args);
+  };
+  Object.assign(room, { free: 2, alone: 1 });
+  const taken = [...(await next()), ...(await next())];
+  assert.equal(taken.length, 4);
+  assert.is(new Set(taken).size, 4);
+  assert.is(looks, 2, 'the whole list was walked although no slot was free');
+  const suspect = left.at(-1)!;
+  await redis.hset(keys.strikes('enrich'), suspect, '2:0:0:wait:dead');
+  Object.assign(room, { free: 0, alone: 1 });
+  const isFound = async () => (await next()).includes(suspect);
+  await waitFor('the suspect at its end to be found all the same', isFound, 30_000);
 });
 
 test('what was taken over in one stream is not forgotten where another one fails', async () => {

@@ -138,13 +138,16 @@ export function makeTakeOver(options: {
     isBehind = false;
     for (const stream of store.streams) {
       let cursor = cursors.get(stream) ?? '0-0';
+      let isFirst = true;
       do {
         const { free, alone } = room();
-        // What may be there comes first when a slot falls free: new entries would take each of them.
-        if (free <= 0 && alone <= 0) {
+        // For a suspect alone it is not walked whole: the list may be long. What may be there comes first when a slot falls
+        // free: new entries would take each of them.
+        if (free <= 0 && (alone <= 0 || !isFirst)) {
           isBehind = true;
           break;
         }
+        isFirst = false;
         const reply = await store.reclaim(stream, cursor, { free, alone });
         tellVanished(stream, reply.vanished);
         entries.push(...reply.entries);

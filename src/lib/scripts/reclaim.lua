@@ -14,7 +14,7 @@
 local stream, attempts, alive, strikes_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, consumer, visibility_ms, room, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[6]
 local short, alone_room, crashes_max = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local PAGE, SCAN_MAX = 200, 2000
+local PAGE, SCAN_MAX = 200, 600
 -- Twice alone may be chance, and no worker may have died since without it.
 local ALONE_CRASHES = 3
 
