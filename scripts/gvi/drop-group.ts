@@ -1,13 +1,12 @@
 import { describeGroup } from '../../src/lib/abandoned-groups.js';
 import { UsageError } from '../../src/lib/command-line.js';
+import { PROVIDERS } from '../../src/lib/errors.js';
 import { GROUPS, type GroupName, STREAMS } from '../../src/lib/events.js';
 import { readRedisTime } from '../../src/lib/maintenance.js';
 import { recordOperation } from '../../src/lib/operations.js';
 import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
 import { formatDuration, printError } from './format.js';
-
-const PROVIDERS = ['gemini', 'zoho', 'slack'] as const;
 
 /** Removes a group that nobody serves and that keeps entries from being trimmed. */
 export const dropGroup: Command = {

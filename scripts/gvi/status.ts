@@ -59,10 +59,10 @@ export const status: Command = {
   },
 };
 
-function describeAbandoned({ isKnown, pending, backlog, oldestAgeMs, ...found }: AbandonedGroup): string {
+function describeAbandoned({ isKnown, pending, backlog, parked, oldestAgeMs, ...found }: AbandonedGroup): string {
   const { stream } = found;
   const group = showLine(found.group);
-  const held = pending + backlog;
+  const held = pending + backlog + parked;
   const age = oldestAgeMs === 0 ? '' : `, the oldest ${formatDuration(oldestAgeMs)} old`;
   const what = `entries of ${stream} that it keeps from being trimmed: ${held}${age}`;
   return isKnown

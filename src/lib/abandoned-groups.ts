@@ -7,6 +7,7 @@ import { type StreamName, streamIdTime } from './event-id.js';
 import { type GroupName, readersByStream, STREAMS } from './events.js';
 import type { Keys } from './keys.js';
 import { readRedisTime } from './maintenance.js';
+import { readPutOff } from './put-off.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { parseLag, readUnread } from './unread.js';
@@ -20,6 +21,8 @@ export type AbandonedGroup = {
   pending: number;
   /** Entries not yet handed out, see `unread.ts`. */
   backlog: number;
+  /** What it has put off, of all its streams. */
+  parked: number;
   /** Age of the oldest entry that it has not finished, 0 where there is none. */
   oldestAgeMs: number;
 };
@@ -37,28 +40,26 @@ export async function findAbandonedGroups(
   const readers = readersByStream();
   const perStream = await Promise.all(
     STREAMS.map(async (stream) => {
-      const suspects = (await readGroups({ redis, keys }, stream)).filter(
-        ({ isCaughtUp, name }) => !isCaughtUp || !isReader(readers[stream], name),
+      const groups = await readGroups({ redis, keys }, stream);
+      return Promise.all(
+        groups.map(async ({ name: group }) => {
+          const isKnown = isReader(readers[stream], group);
+          if (isKnown && (await readIdleMs({ redis, keys }, stream, group)) <= idleMs) return undefined;
+          return describeGroup({ redis, keys }, { stream, group, now });
+        }),
       );
-      return Promise.all(suspects.map(({ name }) => describeGroup({ redis, keys }, { stream, group: name, now })));
     }),
   );
   const described = perStream.flat().filter((group) => group !== undefined);
-  const isLeft = await Promise.all(
-    described.map(
-      async ({ isKnown, oldestAgeMs, stream, group }) =>
-        !isKnown || (oldestAgeMs > idleMs && (await readIdleMs({ redis, keys }, stream, group)) > idleMs),
-    ),
-  );
-  return described.filter((_, index) => isLeft[index]);
+  return described.filter(({ isKnown, oldestAgeMs }) => !isKnown || oldestAgeMs > idleMs);
 }
 
 export async function tellAbandonedGroups({ redis, keys, log }: Store & { log: Logger }): Promise<void> {
   for (const found of await findAbandonedGroups({ redis, keys })) {
-    const { stream, group, isKnown, pending, backlog, oldestAgeMs } = found;
-    if (pending + backlog === 0) continue;
+    const { stream, group, isKnown, pending, backlog, parked, oldestAgeMs } = found;
+    if (pending + backlog + parked === 0) continue;
     log.warn(
-      { stream, group, pending, backlog, oldestAgeMs },
+      { stream, group, pending, backlog, parked, oldestAgeMs },
       isKnown
         ? 'nobody reads for a group: its entries are never trimmed; start a worker for it'
         : 'a group that is none of this service keeps entries from being trimmed; gvi drop-group removes it',
@@ -73,17 +74,19 @@ export async function describeGroup(
 ): Promise<AbandonedGroup | undefined> {
   const info = (await readGroups({ redis, keys }, stream)).find(({ name }) => name === group);
   if (info === undefined) return undefined;
-  const [summary, unread] = await Promise.all([
+  const [summary, unread, putOff] = await Promise.all([
     redis.xpending(keys.stream(stream), group) as Promise<[number, string | null]>,
     readUnread({ redis, keys }, stream, info),
+    readPutOff({ redis, keys }, group as GroupName),
   ]);
   const ids = [summary[1], unread.first].filter((id) => typeof id === 'string');
-  const oldestAt = Math.min(...ids.map(streamIdTime));
+  const times = [...ids.map(streamIdTime), putOff.oldestAt(stream)].filter((at) => at !== undefined);
   return {
     ...{ stream, group, isKnown: isReader(readersByStream()[stream], group), consumers: info.consumers },
     pending: Number(summary[0]),
     backlog: unread.count,
-    oldestAgeMs: ids.length === 0 ? 0 : Math.max(0, now - oldestAt),
+    parked: putOff.oldestAt(stream) === undefined ? 0 : putOff.count,
+    oldestAgeMs: times.length === 0 ? 0 : Math.max(0, now - Math.min(...times)),
   };
 }
 
@@ -92,18 +95,13 @@ type GroupInfo = {
   consumers: number;
   delivered: string;
   lag: number | undefined;
-  isCaughtUp: boolean;
 };
 
 async function readGroups({ redis, keys }: Store, stream: StreamName): Promise<GroupInfo[]> {
   const infos = (await redis.xinfo('GROUPS', keys.stream(stream)).catch(noSuchKey)) as (string | number | null)[][];
   return infos.map((flat) => {
-    const { name = '', consumers, pending, lag, 'last-delivered-id': delivered = '0-0' } = toRecord(flat.map(String));
-    return {
-      ...{ name, consumers: Number(consumers), delivered },
-      lag: parseLag(lag),
-      isCaughtUp: pending === '0' && parseLag(lag) === 0,
-    };
+    const { name = '', consumers, lag, 'last-delivered-id': delivered = '0-0' } = toRecord(flat.map(String));
+    return { name, consumers: Number(consumers), delivered, lag: parseLag(lag) };
   });
 }
 

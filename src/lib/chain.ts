@@ -3,7 +3,7 @@
  * progress of the event and what the groups hold.
  */
 import { isDeeperThan, JSON_DEPTH_MAX, tryDecodeEntry } from './codec.js';
-import type { Provider } from './errors.js';
+import { PROVIDERS, type Provider } from './errors.js';
 import { compareStreamIds, isoTime, parseEventId, type StreamName, streamIdTime } from './event-id.js';
 import { catalogue, type EventFailed, type GroupName, isEventType } from './events.js';
 import type { Keys } from './keys.js';
@@ -55,8 +55,6 @@ export type IdemState = {
 };
 
 type RawEntry = { eventId: string; stream: StreamName; id: string; fields: Record<string, string> };
-
-const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 
 export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   return { findChain, findIdem, findEventId };

@@ -13,7 +13,9 @@
  */
 
 /** The outside systems that can be down. */
-export type Provider = 'gemini' | 'zoho' | 'slack';
+/** In the order in which the scripts are told of them. */
+export const PROVIDERS = ['gemini', 'zoho', 'slack'] as const;
+export type Provider = (typeof PROVIDERS)[number];
 
 type ErrorDetails = {
   cause?: unknown;

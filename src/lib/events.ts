@@ -19,6 +19,7 @@
  * `test/unit/catalogue.test.ts` fails when a consumer and this table disagree.
  */
 import { z } from 'zod';
+import { PROVIDERS } from './errors.js';
 import type { StreamName } from './event-id.js';
 import { calendlyInviteeWebhook, calendlyRoutingFormWebhook } from './payloads/calendly.js';
 import { readaiMeetingWebhook } from './payloads/readai.js';
@@ -220,7 +221,7 @@ const leadSynced = z.object({
 export type LeadSynced = z.infer<typeof leadSynced>;
 
 const providerHealth = z.object({
-  provider: z.enum(['gemini', 'zoho', 'slack']),
+  provider: z.enum(PROVIDERS),
   kind: z.enum(['outage', 'configuration']),
   reason: z.string(),
   since: instant,

@@ -1,10 +1,11 @@
 /** How the pipeline stands: streams, groups, what waits and what failed. Read by `gvi status`, `/debug/info` and `/metrics`. */
 import { type AbandonedGroup, findAbandonedGroups } from './abandoned-groups.js';
-import type { Provider } from './errors.js';
+import { PROVIDERS, type Provider } from './errors.js';
 import { type StreamName, streamIdTime } from './event-id.js';
 import { GROUPS, type GroupName, STREAMS, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
 import { countOpenFailures } from './open-failures.js';
+import { readPutOff } from './put-off.js';
 import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { parseLag, readUnread } from './unread.js';
@@ -31,8 +32,6 @@ export type Overview = {
   /** Groups that nobody serves. */
   abandoned: AbandonedGroup[];
 };
-
-const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 
 /** `countFailed`: where there is a cheaper way to know what stands failed than to look at each. */
 export async function readOverview({
@@ -69,22 +68,14 @@ async function readStream(redis: RedisClient, keys: Keys, stream: StreamName): P
 
 async function readGroup(redis: RedisClient, keys: Keys, group: GroupName, failed: number): Promise<GroupState> {
   const parts = await Promise.all(streamsOf(group).map((stream) => readGroupOfStream(redis, keys, group, stream)));
-  const sets = [keys.parked(group), ...PROVIDERS.map((provider) => keys.waiting(group, provider))];
-  const [now, parked, oldestParked] = await Promise.all([
-    readTime(redis),
-    Promise.all(sets.map((set) => redis.zcard(set))).then(sum),
-    Promise.all(sets.map((set) => redis.zrange(set, '0', '0'))).then((firsts) => firsts.flat()),
-  ]);
+  const [now, putOff] = await Promise.all([readTime(redis), readPutOff({ redis, keys }, group)]);
   const backlog = sum(parts.map((part) => part.backlog));
-  const times = [
-    ...parts.flatMap(({ oldestAt }) => (oldestAt === undefined ? [] : [oldestAt])),
-    ...oldestParked.map((eventId) => streamIdTime(eventId.slice(eventId.indexOf('-') + 1))),
-  ];
+  const times = [...parts.map(({ oldestAt }) => oldestAt), putOff.oldestAt()].filter((at) => at !== undefined);
   return {
     backlog,
     lag: backlog,
     pending: sum(parts.map((part) => part.pending)),
-    parked,
+    parked: putOff.count,
     failed,
     oldestAgeMs: times.length === 0 ? 0 : Math.max(0, now - Math.min(...times)),
   };

@@ -70,8 +70,8 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Pipel
       gauges.projectionLagSeconds.set({ projection: name }, lagMs / 1000);
     }
     for (const [stream, { length }] of Object.entries(overview?.streams ?? {})) gauges.length.set({ stream }, length);
-    for (const { stream, group: name, pending, backlog } of overview?.abandoned ?? []) {
-      gauges.abandoned.set({ stream, group: name }, pending + backlog);
+    for (const { stream, group: name, pending, backlog, parked } of overview?.abandoned ?? []) {
+      gauges.abandoned.set({ stream, group: name }, pending + backlog + parked);
     }
     for (const { provider, kind } of overview?.pauses ?? []) gauges.paused.set({ provider, kind }, 1);
   }

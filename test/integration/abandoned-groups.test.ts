@@ -59,6 +59,31 @@ test('a group of ours is found when entries wait for hours and nobody has read f
   assert.equal(await found(0), [], 'it is done with all');
 });
 
+test('a group of ours is found as well where all that it has is put off', async () => {
+  await redis.xgroup('CREATE', stream, 'enrich', '$');
+  const [[oldest] = [''], [newer] = ['']] = await redis.xrange(stream, '-', '+');
+  await redis.zadd(keys.parked('enrich'), Date.now(), `calendly-${newer}`);
+  await redis.zadd(keys.waiting('enrich', 'gemini'), Date.now(), `calendly-${oldest}`);
+  const [group] = await findAbandonedGroups({ redis, keys });
+  assert.equal([group?.group, group?.parked, Math.round((group?.oldestAgeMs ?? 0) / HOUR_MS)], ['enrich', 2, 3]);
+  await redis.del(keys.parked('enrich'), keys.waiting('enrich', 'gemini'));
+  assert.equal(await found(), []);
+});
+
+test('the age of a group is that of the oldest it has put off, whichever is tried next', async () => {
+  const now = Date.now();
+  const eventId = (ageMs: number) => `calendly-${now - ageMs}-0`;
+  // In the order in which they were tried last: a probe is put behind those that came after it.
+  const waiting = [1, 2, 5, 3].map((hours, place) => [now + place, eventId(hours * HOUR_MS)] as const);
+  await redis.zadd(keys.waiting('enrich', 'gemini'), ...waiting.flat());
+  // By when it is due.
+  await redis.zadd(keys.parked('enrich'), now, eventId(HOUR_MS), now + 60_000, eventId(6 * HOUR_MS));
+  const ageOf = async () => Math.round((await readOverview({ redis, keys })).groups.enrich!.oldestAgeMs / HOUR_MS);
+  assert.is(await ageOf(), 6);
+  await redis.del(keys.parked('enrich'));
+  assert.is(await ageOf(), 5);
+});
+
 test('a group that is none of the service is found at once, whoever reads for it', async () => {
   await redis.xgroup('CREATE', stream, 'stranger', '0');
   await read('stranger', 1);

@@ -94,9 +94,9 @@ async function readReaders({ redis, keys }: DoctorContext, group: GroupName): Pr
 }
 
 /** Nothing that such a group has not finished is ever trimmed. */
-function inspectStranger({ stream, group, pending, backlog }: AbandonedGroup): Found {
+function inspectStranger({ stream, group, pending, backlog, parked }: AbandonedGroup): Found {
   return warning(
-    `${stream} has a group that is none of this service: ${group}; entries that it keeps from being trimmed: ${pending + backlog}`,
+    `${stream} has a group that is none of this service: ${group}; entries that it keeps from being trimmed: ${pending + backlog + parked}`,
     `if nobody needs it: npm run -s gvi -- drop-group ${stream} ${group}`,
   );
 }

@@ -2,16 +2,13 @@
  * What one consumer group asks of Redis for its entries. Each verb is one round trip; every write is safe to send twice and
  * only touches entries that this consumer still owns.
  */
-import type { Provider } from '../errors.js';
+import { PROVIDERS, type Provider } from '../errors.js';
 import { compareStreamIds, parseEventId, type StreamName } from '../event-id.js';
 import { GROUPS, type GroupName, streamsOf } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
 import { type Entry, type FlatEntry, toEntry, toRecord } from './entry.js';
-
-/** The providers in the order in which the scripts are told of them. */
-const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 
 /** How many entries may be handed out: to the usual slots, and to the one for suspects. */
 export type Room = { free: number; alone: number };

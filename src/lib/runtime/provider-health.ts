@@ -3,7 +3,7 @@
  * one waiting event at each interval, and resumed by the first answer.
  */
 import type { Logger } from 'pino';
-import { ASKED_MS_MAX, type OutageKind, type Provider } from '../errors.js';
+import { ASKED_MS_MAX, type OutageKind, PROVIDERS, type Provider } from '../errors.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
 import { loadScript } from '../scripts.js';
@@ -33,7 +33,6 @@ export type ProviderState = {
   pausedSince: number | undefined;
 };
 
-const PROVIDERS: readonly Provider[] = ['gemini', 'zoho', 'slack'];
 /** A success is told to the other workers at most this often. */
 const TELL_MS = 500;
 /** An outage is over for us at most 15 s after it is over for the provider, and so is a mended fault of the settings. */
