@@ -34,9 +34,9 @@ const whole = (fallback: number, range: Parameters<typeof anyWhole>[0] = {}) => 
 const positive = (fallback: number) =>
   z
     .string()
-    .regex(/^\d+(\.\d+)?$/, 'should be a number')
+    .regex(/^\d+(\.\d+)?(e-?\d+)?$/, 'should be a number')
     .transform(Number)
-    .refine((value) => value > 0, 'should be more than 0')
+    .refine((value) => value > 0 && Number.isFinite(value), 'should be more than 0')
     .default(fallback);
 
 const port = z
@@ -213,7 +213,7 @@ export function parseConfig(env: NodeJS.ProcessEnv) {
       shutdownGraceMs: settings.SHUTDOWN_GRACE_MS,
     },
     idempotencyTtlS: Math.max(1, Math.round(settings.IDEMPOTENCY_TTL_DAYS * 86_400)),
-    retentionMs: settings.RETENTION_DAYS * 86_400_000,
+    retentionMs: Math.max(1, Math.round(settings.RETENTION_DAYS * 86_400_000)),
   };
 }
 

@@ -8,6 +8,8 @@ export type SettledOutcome = 'done' | 'failed' | 'parked' | 'waiting';
 
 export type WorkerMetrics = {
   settled: (group: GroupName, outcome: SettledOutcome, ms: number) => void;
+  /** No heartbeat of the group came through for as long as claims hold: the process, the link or Redis stood still. */
+  stalled: (group: GroupName) => void;
   registry: Registry;
 };
 
@@ -27,8 +29,15 @@ export function makeWorkerMetrics(): WorkerMetrics {
     buckets: [0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120],
     registers: [registry],
   });
+  const stalls = new Counter({
+    name: 'gvi_worker_stalls_total',
+    help: 'Times that this worker could not say in time that it is alive, and let go of what it held',
+    labelNames: ['group'],
+    registers: [registry],
+  });
   return {
     registry,
+    stalled: (group) => stalls.inc({ group }),
     settled(group, outcome, ms) {
       settled.inc({ group, outcome });
       seconds.observe({ group }, ms / 1000);

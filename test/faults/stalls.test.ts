@@ -103,6 +103,10 @@ stage.scenario('an event loop that stands still for twice the claim time: no eff
   await Promise.all([run(world, stories.take(sized(36, 600)), { ratePerS: 12 }), blockOneAfterAnother()]);
   heal();
   await check(world);
+  assert.ok(
+    world.workers().some((part) => part.said('no heartbeat for as long as claims hold') > 0),
+    'nobody said that it had stood still',
+  );
 });
 
 stage.longScenario('who has died is struck off once its work is done', async (world) => {

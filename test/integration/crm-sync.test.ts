@@ -415,4 +415,17 @@ test('a dry run writes nothing and shows the requests that it would have sent', 
   assert.is(upserts().length, 0);
 });
 
+test('a dry run shows the note of a lead that became a deal where a live run would write it', async () => {
+  const { dealId } = zoho.convertLead(zoho.seedLead({ Email: 'karen@brightwater.example', Last_Name: 'Liu' }));
+  await start({ DRY_RUN: 'true' });
+  const { requests } = await pipeline.synced(await pipeline.send('readai', meeting()));
+  assert.equal(
+    requests.map(({ url, body }: { url: string; body: { data: { Parent_Id: object }[] } }) => [
+      url,
+      body.data[0]?.Parent_Id,
+    ]),
+    [['/crm/v8/Notes', { module: { api_name: 'Deals' }, id: dealId }]],
+  );
+});
+
 test.run();

@@ -103,6 +103,22 @@ test('one look for what dead workers left ends where there is no room, however m
   await waitFor('the suspect at its end to be found all the same', isFound, 30_000);
 });
 
+test('of entries that are megabytes each no more are read at once than a worker can well hold', async () => {
+  const { store } = await setUp('enrich');
+  const data = 'x'.repeat(2_000_000);
+  for (let n = 0; n < 12; n += 1) {
+    const fields = { type: 'calendly.invitee.created', key: `k${n}`, v: '1', data };
+    await redis.xadd(keys.stream('events:calendly'), '*', ...Object.entries(fields).flat());
+  }
+  const counts: number[] = [];
+  for (let left = 12; left > 0; left -= counts.at(-1)!) {
+    const { entries } = await store.takeNew({ free: 12, alone: 1 });
+    assert.ok(entries.length > 0);
+    counts.push(entries.length);
+  }
+  assert.equal(counts, [4, 4, 4]);
+});
+
 test('what was taken over in one stream is not forgotten where another one fails', async () => {
   const { next } = await setUp('crm-sync');
   const id = await redis.xadd(keys.stream('events:enriched'), '*', 'type', 'lead.enriched', 'key', 'k', 'data', '{}');

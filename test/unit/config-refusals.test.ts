@@ -17,6 +17,14 @@ function refusalOf(env: Record<string, string>): string {
   throw new Error('they were taken');
 }
 
+test('times of days come out in whole milliseconds, however small and however they are written', () => {
+  const msOf = (days: string) => parseConfig({ ...GOOD, RETENTION_DAYS: days, IDEMPOTENCY_TTL_DAYS: days }).retentionMs;
+  assert.equal(
+    ['90', '0.000023', '0.3333333', '5.787037e-7', '1e-12'].map(msOf),
+    [7_776_000_000, 1_987, 28_799_997, 50, 1],
+  );
+});
+
 const BAD: [variable: string, value: string][] = [
   ['PORT', '70000'],
   ['WORKER_PORT', 'eighty'],

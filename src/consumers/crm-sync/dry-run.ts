@@ -16,7 +16,7 @@ import type { CrmEvent } from './lead-facts.js';
 import { groupByEmail, type LeadResult, lookUp, needsWrite, planLeads, toRecord } from './look-up.js';
 import { noteKeyOf, notesOf } from './notes.js';
 import type { SyncDeps, SyncItem } from './sync-batch.js';
-import { isToBeRenewed } from './write-notes.js';
+import { isToBeRenewed, parentOf } from './write-notes.js';
 
 type Request = NonNullable<LeadSynced['requests']>[number];
 
@@ -101,8 +101,7 @@ export function describeWrites(
       : [
           buildCreateNotesRequest(
             created.map(({ note, found }) => ({
-              module: 'Leads' as const,
-              parentId: found?.id ?? null,
+              ...parentOf(found?.id ?? null, found?.converted),
               title: note.title,
               content: note.content,
             })),

@@ -103,10 +103,10 @@ export function isToBeRenewed(event: CrmEvent, { revision }: NotePlan, standingR
 }
 
 /** What became of a lead carries its notes: the deal, else the contact. */
-function parentOf(
-  leadId: string,
+export function parentOf<Id extends string | null>(
+  leadId: Id,
   converted: { contactId?: string; dealId?: string } | undefined,
-): { module: NoteModule; parentId: string } {
+): { module: NoteModule; parentId: string | Id } {
   if (converted?.dealId !== undefined) return { module: 'Deals', parentId: converted.dealId };
   if (converted?.contactId !== undefined) return { module: 'Contacts', parentId: converted.contactId };
   return { module: 'Leads', parentId: leadId };

@@ -78,7 +78,13 @@ export function runGroup(options: {
   const heartbeat = makeHeartbeat({
     visibilityTimeoutMs: policy.visibilityTimeoutMs,
     beat: () => keepHeld().then(() => void failing.delete('heartbeat')),
-    onStale: () => deliverer.fenceOff(),
+    onStale() {
+      const entries = deliverer.held().length;
+      if (entries > 0)
+        log.warn({ group, entries }, 'no heartbeat for as long as claims hold: letting go of what is held');
+      options.deliverer.metrics.stalled(group);
+      deliverer.fenceOff();
+    },
     onError: (error) => void mend('heartbeat', error),
   });
   const deliverer = makeDeliverer({

@@ -11,6 +11,8 @@
 local group, consumer, room, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 -- Of what is looked at again in one call: a meeting's transcript may be megabytes, which XRANGE copies whole.
 local LOOK_MAX, LOOK_BYTES_MAX = 100, 4194304
+-- Of what is read at once, in steps: some entries more or less are no matter, megabytes each are.
+local READ_BYTES_MAX, READ_STEP = 4194304, 4
 local delivered, spans, taken, fresh = {}, {}, {}, {}
 local answer
 
@@ -63,6 +65,21 @@ local function take_again(i, span)
   answer = 'again'
 end
 
+local function read_fresh(i)
+  local bytes = 0
+  while room > 0 and bytes < READ_BYTES_MAX do
+    local count = math.min(room, READ_STEP)
+    local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', KEYS[i], '>')
+    local entries = read and read[1][2] or {}
+    for _, entry in ipairs(entries) do
+      bytes = bytes + #(field(entry[2], 'data') or '')
+      fresh[#fresh + 1] = entry
+      add(i, entry)
+    end
+    if #entries < count then return end
+  end
+end
+
 -- All are looked at before any is read: what was read would be nobody's if a later one were missing.
 for i = 4, #KEYS do
   local cursor, came_by_reading = cursor_of(KEYS[i], group)
@@ -77,12 +94,8 @@ end
 for i = 4, #KEYS do
   if room > 0 and spans[i] then
     take_again(i, spans[i])
-  elseif room > 0 then
-    local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room, 'STREAMS', KEYS[i], '>')
-    for _, entry in ipairs(read and read[1][2] or {}) do
-      fresh[#fresh + 1] = entry
-      add(i, entry)
-    end
+  else
+    read_fresh(i)
   end
 end
 with_marks(fresh, prefix)
