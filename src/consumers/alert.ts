@@ -46,7 +46,7 @@ export type AlertOptions = RetryMarks & {
 
 type AlertEvent = StoredEvent<'event.failed' | 'provider.paused' | 'provider.resumed'>;
 type FailedEvent = StoredEvent<'event.failed'>;
-type AlertContext = Context & { isProbe: (eventId: string) => boolean };
+type AlertContext = Context & { probes: (eventId: string) => boolean };
 type AlertOutcomes = Map<string, Outcome<'alert.sent'>>;
 /** Events that are told of in one message. */
 type Job = { events: readonly AlertEvent[]; run: () => Promise<AlertOutcomes> };
@@ -93,7 +93,7 @@ export function makeAlert(options: AlertOptions) {
     async handleBatch(deliveries, context) {
       const events = deliveries.map(({ event }) => event);
       const probing = new Set(deliveries.filter(({ isProbe }) => isProbe).map(({ event }) => event.id));
-      const outcomes = await runJobs(planJobs(events, { ...context, isProbe: (id) => probing.has(id) }));
+      const outcomes = await runJobs(planJobs(events, { ...context, probes: (id) => probing.has(id) }));
       return events.map(({ id }) => outcomes.get(id)!);
     },
 
@@ -116,7 +116,7 @@ export function makeAlert(options: AlertOptions) {
 
   async function tellOne(event: FailedEvent, context: AlertContext): Promise<AlertOutcomes> {
     // Whether Slack is back is not found out by waiting for the next minute.
-    const mayPost = slack === undefined || context.isProbe(event.id) || (await budget(event.id, context.now()));
+    const mayPost = slack === undefined || context.probes(event.id) || (await budget(event.id, context.now()));
     if (!mayPost) {
       const delayMs = gatherMs - (context.now().getTime() % gatherMs) + CLOCKS_DIFFER_MS;
       throw new NotYetError('Many failures at once: this one waits for the next digest', { delayMs });

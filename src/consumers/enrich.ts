@@ -31,9 +31,9 @@ export function makeEnrich({ gemini, internalDomains, promptsDir }: EnrichOption
     ],
     emits: ['lead.enriched'],
     needs: ({ data }) => (gemini !== undefined && isWorthAssessing(leadOf(data, internalDomains)) ? ['gemini'] : []),
-    async handle({ data }, { signal }) {
+    async handle({ data }, { signal, isProbe }) {
       const lead = leadOf(data, internalDomains);
-      const assessed = await withAssessment(lead, { gemini, prompt, signal });
+      const assessed = await withAssessment(lead, { gemini, prompt, signal, isProbe });
       return [{ type: 'lead.enriched', data: withoutToldAnswers(assessed) }];
     },
   });
@@ -66,11 +66,15 @@ export function leadOf(
 
 async function withAssessment(
   lead: LeadEnriched,
-  { gemini, prompt, signal }: { gemini: EnrichOptions['gemini']; prompt: Prompt } & Pick<Context, 'signal'>,
+  {
+    gemini,
+    prompt,
+    ...call
+  }: { gemini: EnrichOptions['gemini']; prompt: Prompt } & Pick<Context, 'signal' | 'isProbe'>,
 ): Promise<LeadEnriched> {
   const { email } = lead;
   if (!gemini || email === undefined || !isWorthAssessing(lead)) return lead;
-  return { ...lead, assessment: await assess({ ...lead, email }, { gemini, prompt, signal }) };
+  return { ...lead, assessment: await assess({ ...lead, email }, { gemini, prompt, ...call }) };
 }
 
 /**

@@ -34,7 +34,7 @@ export function makeSummarize(options: SummarizeOptions) {
       const hasWords = event.data.transcript?.speaker_blocks.some(({ words }) => words !== undefined) ?? false;
       return gemini !== undefined && hasWords && meetingOf(event, internalDomains).skip === undefined ? ['gemini'] : [];
     },
-    async handle(event, { signal }) {
+    async handle(event, { signal, isProbe }) {
       const meeting = meetingOf(event, internalDomains);
       const turns = turnsOf(event.data, makeSideOfSpeaker(event.data, internalDomains));
       // Nobody spoke: there is nothing that a model could find, only what it could invent.
@@ -44,7 +44,7 @@ export function makeSummarize(options: SummarizeOptions) {
       const { title, startedAt, attendees } = meeting;
       const analysis = await analyze(
         { title, startedAt, attendees, turns },
-        { gemini, prompt, transcriptTokensMax, signal },
+        { gemini, prompt, transcriptTokensMax, signal, isProbe },
       );
       return [{ type: 'meeting.summarized', data: { ...meeting, ...analysis } }];
     },

@@ -13,6 +13,8 @@ export type Context = {
   now: () => Date;
   /** Reads an entry by its event id: how a stage refers to the webhook instead of carrying it on. */
   read: (eventId: string) => Promise<StoredEvent | undefined>;
+  /** The event was let through to find out whether a provider is back. In a batch that is each delivery's own. */
+  isProbe?: boolean | undefined;
 };
 
 /** One event handed to a batch consumer, with what only the runtime knows of it. */

@@ -1,14 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
 import { check } from './harness/checker.js';
+import type { InjectedFault } from './harness/fault-log.js';
+import { groupBy } from './harness/history.js';
 import { run } from './harness/load.js';
+import { findTakeovers } from './harness/report.js';
 import { isLong, setStage, sized } from './harness/scenario.js';
 import { makeStories } from './harness/stories.js';
-import type { World } from './harness/world.js';
+import { SHORT_TIMES, type World } from './harness/world.js';
 
 const test = suite('processes killed under load');
 
 const RATE_PER_S = sized(12, 50);
+const SLACK_MS = 2_000;
+const TAKEN_OVER_MS = Number(SHORT_TIMES.VISIBILITY_TIMEOUT_MS) + 2_000 + SLACK_MS;
 
 const stage = setStage(test, import.meta.url, {
   workers: [{}, {}, { groups: ['enrich', 'crm-sync'] }],
@@ -21,7 +27,19 @@ const stage = setStage(test, import.meta.url, {
 stage.scenario('workers killed at random: every event ends once, whoever dies', killAtRandom);
 
 // The model is asked ten times a second, a fifth of what comes in the long form: there thousands wait for it.
-if (isLong) stage.inOwnWorld('the same where no limit holds anything up', { gemini: false }, killAtRandom);
+if (isLong) {
+  stage.inOwnWorld(
+    'the same where no limit holds anything up, and each takeover in time',
+    { gemini: false },
+    async (world) => {
+      await killAtRandom(world);
+      const times = findTakeoversOfOnce(world);
+      assert.ok(times.length > 0, 'nobody held anything');
+      const slowest = Math.max(...times);
+      assert.ok(slowest < TAKEN_OVER_MS, `of ${times.length} takeovers the slowest took ${slowest} ms`);
+    },
+  );
+}
 
 stage.scenario('everything killed at once, again and again, and started in any order', async (world) => {
   const stories = makeStories(world.random.fork('blackouts'), { leads: sized(20, 200) });
@@ -41,6 +59,15 @@ async function killAtRandom(world: World): Promise<void> {
   const load = run(world, stories.take(RATE_PER_S * sized(4, 60)), { ratePerS: RATE_PER_S });
   await Promise.all([load, killWorkersUntil(world, load)]);
   await check(world);
+}
+
+/** Of what died with one worker: what died with two may have to wait for the isolation slot. */
+function findTakeoversOfOnce(world: World): number[] {
+  const { faults } = world.faultLog;
+  const nameOf = ({ group, eventId }: InjectedFault['affected'][number]) => `${group} ${eventId}`;
+  const hits = groupBy(faults.flatMap(({ affected }) => affected).map(nameOf), (name) => name);
+  const isOnce = (one: InjectedFault['affected'][number]) => hits.get(nameOf(one))!.length === 1;
+  return faults.flatMap((fault) => findTakeovers(world, { ...fault, affected: fault.affected.filter(isOnce) }));
 }
 
 async function killWorkersUntil(world: World, load: Promise<void>): Promise<void> {

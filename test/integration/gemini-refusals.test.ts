@@ -277,6 +277,32 @@ for (const [name, options, code] of checks) {
   });
 }
 
+const isQuestion = ({ method }: { method: string }) => method === 'POST';
+
+checking(
+  'a probe asks nothing while Gemini hangs or fails, which takes seconds to find out instead of minutes',
+  async () => {
+    const client = gemini({ timeoutMs: 300 });
+    for (const [fault, code] of [
+      [{ hang: true }, 'gemini_timeout'],
+      [{ status: 503 }, 'gemini_unavailable'],
+    ] as const) {
+      standin.faults.next(fault);
+      const failure = (await failureOf(client.ask(greeting({ isProbe: true })))) as OutageError;
+      assert.equal([failure.code, failure.kind], [code, 'outage']);
+    }
+    assert.equal(standin.calls.filter(isQuestion), []);
+    await client.ask(greeting({ isProbe: true }));
+    assert.is(standin.calls.filter(isQuestion).length, 1);
+  },
+);
+
+checking('a probe goes on where something is there that does not know of models', async () => {
+  standin.faults.next({ status: 404 });
+  await gemini().ask(greeting({ isProbe: true }));
+  assert.is(standin.calls.filter(isQuestion).length, 1);
+});
+
 checking('an unreachable host is an outage', async () => {
   await standin.goDown();
   assert.is(

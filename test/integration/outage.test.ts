@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
-import { defineBatchConsumer, defineConsumer, type Outcome } from '../../src/lib/consumer.js';
+import { type Context, defineBatchConsumer, defineConsumer, type Outcome } from '../../src/lib/consumer.js';
 import { NotYetError, OutageError, TerminalError } from '../../src/lib/errors.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { readOverview } from '../../src/lib/overview.js';
@@ -35,15 +35,15 @@ test.after(async () => {
 });
 
 /** Bookings need the model, cancellations don't. */
-type Model = { call: (key: string) => void | Promise<void> };
+type Model = { call: (key: string, context: Context) => void | Promise<void> };
 const enrichThrough = (gemini: Model) =>
   defineConsumer({
     name: 'enrich',
     on: ['calendly.invitee.created', 'calendly.invitee.canceled'],
     emits: ['lead.enriched'],
     needs: ({ type }) => (type === 'calendly.invitee.created' ? ['gemini'] : []),
-    async handle(event) {
-      if (event.type === 'calendly.invitee.created') await gemini.call(event.key);
+    async handle(event, context) {
+      if (event.type === 'calendly.invitee.created') await gemini.call(event.key, context);
       return [
         {
           type: 'lead.enriched' as const,
@@ -126,6 +126,19 @@ test('one event alone in the night pauses the provider, for all workers, and it 
       ['provider.resumed', 'gemini', 'outage'],
     ],
   );
+});
+
+test('an event that is let through to find out whether the provider is back is told so', async () => {
+  const probes: (boolean | undefined)[] = [];
+  const worker = await start({
+    call(_, { isProbe }) {
+      probes.push(isProbe);
+      if (probes.length < 3) throw down();
+    },
+  });
+  await book(worker, 'a');
+  await waitFor('the follow-on', async () => (await readStream(worker, 'events:enriched')).length === 1);
+  assert.equal(probes, [false, true, true]);
 });
 
 test('work that does not need the provider goes on, and the probes are few', async () => {

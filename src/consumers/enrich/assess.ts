@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { clipLine } from '../../lib/clip.js';
+import type { Context } from '../../lib/consumer.js';
 import { domainOf, isPersonalDomain, isRoleAddress, localPartOf } from '../../lib/email-address.js';
 import type { LeadEnriched, LeadFacts } from '../../lib/events.js';
 import { answerObject, oneOf, textOrNull } from '../../lib/providers/gemini/answer-schema.js';
@@ -52,7 +53,12 @@ export type KnownLead = Pick<LeadEnriched, 'kind' | 'facts' | 'booking'> & { ema
 
 export async function assess(
   lead: KnownLead,
-  { gemini, prompt, signal }: { gemini: Pick<Gemini, 'ask'>; prompt: Prompt; signal: AbortSignal },
+  {
+    gemini,
+    prompt,
+    signal,
+    isProbe,
+  }: { gemini: Pick<Gemini, 'ask'>; prompt: Prompt } & Pick<Context, 'signal' | 'isProbe'>,
 ): Promise<Assessment> {
   const data = describe(lead);
   const result = await gemini.ask({
@@ -62,6 +68,7 @@ export async function assess(
     responseSchema,
     maxOutputTokens: OUTPUT_TOKENS,
     signal,
+    isProbe,
   });
   const { wants, fitReason, fit, ...facts } = result.value;
   return {

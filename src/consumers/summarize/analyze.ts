@@ -1,6 +1,7 @@
 /** Asks a model for summary, MEDDIC and next steps of a meeting, and keeps what the transcript bears out. */
 import { z } from 'zod';
 import { clipLine, clipText } from '../../lib/clip.js';
+import type { Context } from '../../lib/consumer.js';
 import { MEDDIC_ELEMENTS, type MeddicElement, type MeetingSummarized } from '../../lib/events.js';
 import { type AnswerField, answerObject, listOf, text, textOrNull } from '../../lib/providers/gemini/answer-schema.js';
 import type { Gemini } from '../../lib/providers/gemini/gemini.js';
@@ -83,7 +84,7 @@ type Analysis = Judged & { [K in 'by' | 'summary' | 'nextSteps']: NonNullable<Me
 
 export async function analyze(
   meeting: MeetingToAnalyze,
-  { gemini, prompt, transcriptTokensMax, signal }: AnalyzeDeps,
+  { gemini, prompt, transcriptTokensMax, signal, isProbe }: AnalyzeDeps,
 ): Promise<Analysis> {
   const { value, tokens, model } = await gemini.ask({
     system: prompt.text,
@@ -91,6 +92,7 @@ export async function analyze(
     schema: answer,
     responseSchema,
     signal,
+    isProbe,
     repairHint: 'Copy each quote from the transcript above, letter by letter.',
   });
   const quotes = indexQuotes(meeting.turns);
@@ -107,8 +109,7 @@ export type AnalyzeDeps = {
   gemini: Pick<Gemini, 'ask'>;
   prompt: Prompt;
   transcriptTokensMax: number;
-  signal: AbortSignal;
-};
+} & Pick<Context, 'signal' | 'isProbe'>;
 
 /** No addresses: a model needs none to tell who said what. */
 function describe({ title, startedAt, attendees, turns }: MeetingToAnalyze, tokensMax: number): string {

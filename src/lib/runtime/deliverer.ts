@@ -293,7 +293,9 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
         );
         return await consumer.handleBatch(deliveries, contextFor(whenAllLost(ready, isFresh)));
       }
-      return [{ events: await consumer.handle(first!.event, contextFor(first!.item.fence.signal)) }];
+      const { fence, entry } = first!.item;
+      const context = { ...contextFor(fence.signal), isProbe: entry.probes !== undefined };
+      return [{ events: await consumer.handle(first!.event, context) }];
     } catch (error) {
       return ready.map(() => ({ error }));
     }

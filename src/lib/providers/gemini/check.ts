@@ -1,10 +1,12 @@
 /** `GET models/{model}`: is the key good, is the model served. The SDK has no such call. */
 import { OutageError } from '../../errors.js';
 import { withDeadline } from '../deadline.js';
-import { errorOfRefusal, rethrowGemini } from './errors.js';
+import { errorOfRefusal, isDown, rethrowGemini } from './errors.js';
 import type { Connection } from './generate.js';
 
 const GOOGLE_URL = 'https://generativelanguage.googleapis.com';
+/** An event that is alone is its own probe: with one that hangs and the next, Gemini's return is noticed within 15 s. */
+const ANSWERS_MS = 12_000;
 
 /** Throws `OutageError`, of kind `configuration` when the settings are at fault. */
 export async function checkModel(
@@ -19,6 +21,14 @@ export async function checkModel(
   }).catch((cause) => rethrowGemini(cause, model));
   if (status === 200) return;
   throw errorOfRefusal({ status, ...readError(body) }, model);
+}
+
+/** Throws `OutageError` where Gemini can't be reached, hangs or fails. Whatever else it answers, it is there. */
+export async function assertAnswers(connection: Connection, signal: AbortSignal): Promise<void> {
+  const timeoutMs = Math.min(connection.timeoutMs, ANSWERS_MS);
+  await checkModel({ ...connection, timeoutMs }, signal).catch((error: unknown) => {
+    if (isDown(error) || signal.aborted) throw error;
+  });
 }
 
 function rethrowFetch(cause: unknown): never {

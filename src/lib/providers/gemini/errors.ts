@@ -11,6 +11,7 @@ import { DEFAULT_MODEL } from './models.js';
 /** A refusal over HTTP. `details` is Google's `error.details`; both texts are missing when the body was no object. */
 export type Refusal = { status: number; message: string; details: unknown };
 
+const DOWN: ReadonlySet<string> = new Set(['gemini_unreachable', 'gemini_timeout', 'gemini_unavailable']);
 const PER_DAY_WAIT_MS = 3_600_000;
 
 /** Throws what a failed call means; rethrows what it does not know. */
@@ -28,6 +29,11 @@ export function rethrowGemini(cause: unknown, model: string): never {
     throw outage('gemini_unreachable', 'Gemini could not be reached, or the connection broke');
   }
   throw cause;
+}
+
+/** It gave no answer of its own. */
+export function isDown(error: unknown): boolean {
+  return error instanceof OutageError && DOWN.has(error.code);
 }
 
 export function configurationFault(code: string, message: string): OutageError {

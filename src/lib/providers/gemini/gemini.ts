@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import { RetryableError, TerminalError } from '../../errors.js';
 import type { Gate } from '../../provider-gate.js';
 import type { AnswerSchema } from './answer-schema.js';
-import { checkModel } from './check.js';
+import { assertAnswers, checkModel } from './check.js';
 import { configurationFault } from './errors.js';
 import { type Generate, makeGenerate, type Turn } from './generate.js';
 import { addTokens, NO_TOKENS, parseAnswer, type Reply, type Tokens } from './reply.js';
@@ -23,6 +23,8 @@ export type AskRequest<T> = {
   /** [8192] Thinking counts against it. */
   maxOutputTokens?: number;
   signal: AbortSignal;
+  /** Gemini was down: whether it answers at all is asked first, as a question may take two minutes, and an answer that it is there none. */
+  isProbe?: boolean | undefined;
   /** A sentence added to the request to mend an answer. */
   repairHint?: string;
 };
@@ -60,6 +62,7 @@ export function makeGemini({ apiKey, model, baseUrl, timeoutMs, gate }: GeminiOp
     model,
     ask: async (request) => {
       assertUsableKey(connection.apiKey);
+      if (request.isProbe) await assertAnswers(connection, request.signal);
       return ask(request, generate, model);
     },
     check: async (signal) => {
