@@ -178,7 +178,7 @@ function hitsOf(world: World): number {
 }
 
 function takeOvers(world: World): number {
-  return world.workers().flatMap((part) => part.lines().filter((line) => line.includes('took over entries'))).length;
+  return world.workers().reduce((sum, part) => sum + part.said('took over entries'), 0);
 }
 
 function tell(text: string): void {

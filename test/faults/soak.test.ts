@@ -8,7 +8,14 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { check } from './harness/checker.js';
 import type { Part } from './harness/parts.js';
-import { fillMemory, freezeRedis, killClients, killRedis, pauseClients } from './harness/redis-faults.js';
+import {
+  destroyGroups,
+  fillMemory,
+  freezeRedis,
+  killClients,
+  killRedis,
+  pauseClients,
+} from './harness/redis-faults.js';
 import { setStage, sized } from './harness/scenario.js';
 import { underLoad } from './harness/storm.js';
 import type { World } from './harness/world.js';
@@ -54,6 +61,9 @@ const MISCHIEF: readonly Mischief[] = [
   ['Redis is out of memory', outOfMemory],
   ['the server closes all connections', (world) => killClients(world, { times: 1, everyMs: 100 })],
   ['the server answers nobody', (world) => pauseClients(world, world.random.int(200, 1_500))],
+  ['every link is forgotten', forgetLinks],
+  ['connections are never answered', (world) => onLinks(world, 'half-open', { kind: 'half-open' })],
+  ['all groups are destroyed', (world) => destroyGroups(world)],
   ['replies are lost', (world) => onLinks(world, 'replies dropped', { kind: 'drop-replies', probability: 0.03 })],
   ['commands are cut', (world) => onLinks(world, 'commands cut', { kind: 'cut-commands', probability: 0.03 })],
   ['a link is a black hole', (world) => onLinks(world, 'black hole', { kind: 'black-hole' }, pickWorker(world).name)],
@@ -137,6 +147,13 @@ async function onLinks(
   await sleep(random.int(500, 2_500));
   await links.heal();
   added.healedAt = Date.now();
+}
+
+/** By a firewall: nobody is told. */
+async function forgetLinks({ links, faultLog }: World): Promise<void> {
+  const fault = faultLog.add('link forgotten', 'every role');
+  for (const proxy of links.select({ link: 'redis' })) proxy.forget();
+  fault.healedAt = Date.now();
 }
 
 async function atZoho(

@@ -146,6 +146,13 @@ quiet.scenario(
     await send(world, slow);
     await waitFor('the model to be asked', () => countCalls(world, slow.key) > 0);
     await run(world, stories.take(sized(24, 500)), { concurrency: 16 });
+    const { client, keys } = world;
+    const held = (await client.xpending(keys.stream('events:readai'), 'summarize', '-', '+', 10)) as unknown[][];
+    assert.equal(
+      held.map(([, , , deliveries]) => deliveries),
+      [1],
+      'it was delivered again while it ran',
+    );
     await check(world, { stuckMs: 90_000 });
     assert.is(countCalls(world, slow.key), 1, 'the model was asked again');
     const { entries } = await readSnapshot(world);
