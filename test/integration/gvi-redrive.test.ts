@@ -68,6 +68,30 @@ test('--all takes what its filters leave, and says in events:operations who redr
   await waitFor('the other', async () => (await history.statusOf(sync)) === 'processed');
 });
 
+test('hundreds at once, by two people at the same time: each is tried again once, and told of by who did it', async () => {
+  const COUNT = 250;
+  const names = Array.from({ length: COUNT }, (_, index) => `n${index}`);
+  const ids = await Promise.all(names.map((name) => history.book(name, 'refused')));
+  await waitFor('all to fail', async () => (await countOf('events:failed')) === COUNT);
+  history.stage.isMended = true;
+  assert.is((await gvi('redrive', '--all', '--dry-run')).said.count, COUNT);
+  const runs = await Promise.all([gvi('redrive', '--all', '--yes'), gvi('redrive', '--all', '--yes')]);
+  assert.equal(
+    runs.map(({ code }) => code),
+    [0, 0],
+  );
+  const redriven: string[] = runs.flatMap(({ said }) => said.redriven);
+  assert.equal(redriven.sort(), [...ids].sort());
+  await waitFor('all to be processed', async () => {
+    const states = await Promise.all(ids.map((id) => history.statusOf(id)));
+    return states.every((state) => state === 'processed');
+  });
+  assert.is(await history.redis.xlen(history.keys.stream('events:synced')), COUNT);
+  assert.is(await countOf('events:failed'), COUNT);
+  const recorded = (await operations()).flatMap(({ eventIds }) => eventIds ?? []);
+  assert.equal(recorded.sort(), [...ids].sort());
+});
+
 for (const since of ['yesterday', '2026-11-23T12:00:00', '2026-02-30']) {
   test(`--since ${since} says no moment, and is refused by name`, async () => {
     const { code, stderr } = await gvi('redrive', '--all', '--since', since, '--yes');
