@@ -4,8 +4,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
 import type { StreamName } from '../../src/lib/event-id.js';
+import { readOpenFailures } from '../../src/lib/open-failures.js';
 import { countRebuildSteps, rebuild } from '../../src/lib/rebuild.js';
 import type { RedisClient } from '../../src/lib/redis.js';
+import { makeRedrive } from '../../src/lib/redrive.js';
 import { trim as trimStreams } from '../../src/lib/trim.js';
 import { reportVanished } from '../../src/lib/vanished.js';
 import { projections } from '../../src/projections/index.js';
@@ -148,6 +150,21 @@ test('a redriven event that has not ended yet does not stand failed again', asyn
   await history.redis.hdel(progress, 'state');
   await rebuildAll();
   assert.is(await history.redis.hget(progress, 'state'), null);
+});
+
+test('a mark that no entry bears out is gone, and what is redriven is done', async () => {
+  const eventId = await history.book('a', 'refused');
+  await history.ended(eventId, 'failed');
+  const mark = history.keys.idemProcessed('calendly:invitee.created:a');
+  await history.redis.set(mark, '1');
+  assert.is((await rebuildAll()).chains.restored, 1);
+  assert.is(await history.redis.exists(mark), 0);
+  assert.is((await rebuildAll()).chains.restored, 0);
+  history.stage.isMended = true;
+  const [failure] = await readOpenFailures(history);
+  assert.is(await makeRedrive(history)(failure!), 'redriven');
+  await history.ended(eventId, 'processed');
+  assert.is(await history.redis.exists(mark), 1);
 });
 
 test('what failed stands failed while its group is missing, or was set back by hand', async () => {

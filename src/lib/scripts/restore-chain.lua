@@ -111,6 +111,13 @@ local function set_mark(mark, value, until_ms)
   answer = 'restored'
 end
 if seen ~= '' then set_mark(KEYS[2], seen, tonumber(seen_until)) end
+-- A mark that no entry bears out, as somebody set it by hand: with it what is redriven would be taken for done. Where an entry
+-- is gone nobody knows what it said.
+local has_marks = at <= #ARGV
+if not has_marks and not next(gone) then
+  local key = string.sub(KEYS[1], #prefix + #'progress:' + 1)
+  if redis.call('DEL', prefix .. 'idem:processed:' .. key) == 1 then answer = 'restored' end
+end
 while at <= #ARGV do
   local mark = prefix .. next_arg()
   set_mark(mark, '1', tonumber(next_arg()))
