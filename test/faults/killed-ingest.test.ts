@@ -81,7 +81,7 @@ stage.inOwnWorld(
     const fault = world.faultLog.add('SIGKILL Redis', 'until the spool holds something');
     world.redis.kill('SIGKILL');
     const loads: Promise<void>[] = [];
-    for (let n = 0; n < sized(2, 10); n += 1) {
+    for (let n = 0; n < sized(1, 10); n += 1) {
       // A burst for each: what an ingest spools in a second is more than it takes in while it starts.
       loads.push(run(world, stories.take(sized(90, 300)), { concurrency: 60 }));
       await untilAnswered(world, world.history.sent.length + world.random.int(10, 40));

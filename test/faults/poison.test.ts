@@ -27,7 +27,7 @@ const LONG = ['throw', 'stack', ...DEADLY].flatMap((what) =>
 const stage = setStage(test, import.meta.url, {
   workers: Array.from({ length: 3 }, () => ({
     entry: 'test/faults/workers/poisoned.cjs',
-    env: { GUARD_MS: '2000', NODE_OPTIONS: '--max-old-space-size=256' },
+    env: { GUARD_MS: '3000', NODE_OPTIONS: '--max-old-space-size=256' },
   })),
   env: { MAX_ATTEMPTS: String(CRASHES_MAX), VISIBILITY_TIMEOUT_MS: '1000' },
   gemini: false,

@@ -4,6 +4,7 @@ import { defaultAnswer } from '../../standins/gemini-answers.js';
 import { slackFaults } from '../../standins/slack.js';
 import { run } from '../harness/load.js';
 import { destroyGroups } from '../harness/redis-faults.js';
+import { sized } from '../harness/scenario.js';
 import { type Delivery, makeStories, type Stories } from '../harness/stories.js';
 import type { World, WorldOptions } from '../harness/world.js';
 
@@ -47,7 +48,7 @@ const declinedOnce = new Set<string>();
 
 /** Short claims, so that they must be kept; many attempts, as an entry may see more deaths than one. */
 export const crashWorld: WorldOptions = {
-  workers: 3,
+  workers: sized(2, 3),
   env: { VISIBILITY_TIMEOUT_MS: '600', RETRY_BASE_MS: '50', MAX_ATTEMPTS: '100', SHUTDOWN_GRACE_MS: '100' },
   gemini: {
     latencyMs: 30,

@@ -19,8 +19,8 @@ type Ends = { count: number; lastAt: number };
 
 /** Of clocks that are read in two processes. */
 const CLOCKS_MS = 50;
-/** A worker that was hit may have written this long before. */
-const HIT_MS = 3_000;
+/** A worker that was hit may have written this long before, or hear of it so late: that a link is dead it notices after three seconds. */
+const HIT_MS = 4_000;
 /** From a write to its receipt. */
 const RECEIPT_MS = 2_000;
 /** What is tidied up after a receipt is so soon; a worker that hangs instead is ended within that time, too. */
