@@ -19,7 +19,8 @@ type Poison = Delivery & { what: string; group: string };
 const CRASHES_MAX = 3;
 /** What a worker dies of; `throw` and `stack` end the attempt alone. */
 const DEADLY = ['exit', 'memory', 'loop'];
-const SHORT = ['throw.enrich', 'stack.crm-sync', 'exit.enrich', 'loop.summarize'];
+/** One that is deadly: each costs five workers their lives. */
+const SHORT = ['throw.enrich', 'stack.crm-sync', 'exit.summarize'];
 const LONG = ['throw', 'stack', ...DEADLY].flatMap((what) =>
   ['enrich', 'summarize', 'crm-sync'].map((group) => `${what}.${group}`),
 );

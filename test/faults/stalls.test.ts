@@ -127,11 +127,7 @@ test.run();
 const patience = suite('work that takes its time');
 
 const quiet = setStage(patience, import.meta.url, {
-  workers: [
-    { groups: ['enrich', 'summarize'], concurrency: 1 },
-    { groups: ['enrich', 'summarize'], concurrency: 1 },
-    {},
-  ],
+  workers: [{ groups: ['enrich', 'summarize'], concurrency: 1 }, { concurrency: 1 }],
   zoho: { latencyMs: 5 },
   env: { VISIBILITY_TIMEOUT_MS: String(PATIENT_CLAIM_MS) },
 });

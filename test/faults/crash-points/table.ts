@@ -13,7 +13,7 @@ export type StageName = 'ingest' | GroupName | 'health' | 'projector' | 'runtime
 export type Point = CrashPoint & {
   /** What must be done so that it is reached; nothing where usual traffic does. */
   by: readonly Provocation[];
-  /** For the long form alone: seldom reached, the same as another but for who is concerned, or nothing was changed by it. */
+  /** For the long form alone: seldom reached, much the same as another, or nothing was changed by it that does not run out. */
   isRare: boolean;
 };
 
@@ -65,7 +65,7 @@ function lifecycle(group: GroupName, { isRare }: { isRare: boolean }): Point[] {
       { isRare, by: ['slow', ...failing] },
     ),
     ...around('a failed attempt is parked', settles(group, 'park'), declined),
-    ...around('what is parked is looked for', { name: 'take-due', group }, { isRare }),
+    ...around('what is parked is looked for', { name: 'take-due', group }, { isRare: true }),
     after(
       'a retry that was due was handed out',
       { name: 'take-due', group, where: (of) => GAVE_DUE_ENTRIES.test(headOf(of)) },
@@ -175,16 +175,16 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
     ...around('the notes are created', callsCrm('POST /crm/v8/Notes')),
     ...around('notes are updated', callsCrm('PUT /crm/v8/Notes')),
     ...around('the receipts of notes are saved', savesIntents('receipt')),
-    ...around('the leases are given up', leases('release')),
+    ...around('the leases are given up', leases('release'), { isRare: true }),
     ...onBothSides('lead.synced and the mark are written and the entry acknowledged', settles('crm-sync', 'done')),
-    ...around('the intents are forgotten', { name: 'drop-intents' }),
+    ...around('the intents are forgotten', { name: 'drop-intents' }, { isRare: true }),
   ],
   alert: [
     ...lifecycle('alert', { isRare: true }).map((point) => ({
       ...point,
       by: [...point.by, 'blocked booking' as const],
     })),
-    ...around('one of the messages of the minute is taken', { name: 'take-single' }, FAILURE),
+    ...around('one of the messages of the minute is taken', { name: 'take-single' }, { ...FAILURE, isRare: true }),
     ...around('a failure is noted as one of a storm', { name: 'note-storm' }, FAILURE),
     ...around('it is looked whether a storm is over', { name: 'end-storm' }, { isRare: true }),
     ...around('the mark that a message is on its way is set', marksAlert('set'), FAILURE),
@@ -217,7 +217,7 @@ export const CRASH_POINTS: Record<StageName, Point[]> = {
   runtime: [
     ...around('groups are made where they are missing', { name: 'ensure-groups' }, { by: ['shutdown'] }),
     ...around('it is noted how far a group is', { name: 'save-cursors' }),
-    ...around('a share of what a provider allows is asked for', { name: 'share-limit' }),
+    ...around('a share of what a provider allows is asked for', { name: 'share-limit' }, { isRare: true }),
     ...around('it is looked for what was handed out unheard', { name: 'adopt' }, { by: ['reconnect'], isRare: true }),
     after(
       'what was handed out unheard was found',
