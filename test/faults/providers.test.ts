@@ -11,7 +11,7 @@ import { recoveryMsOf, underLoad } from './harness/storm.js';
 import type { World } from './harness/world.js';
 
 const test = suite('providers that fail under load');
-const RATE_PER_S = sized(10, 15);
+const RATE_PER_S = sized(8, 15);
 
 const stage = setStage(test, import.meta.url, {
   workers: 2,
