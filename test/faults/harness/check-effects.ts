@@ -12,7 +12,7 @@ import type { World } from './world.js';
 type Write = { at: number; doneAt: number | undefined; email?: string; noteKey?: string; record: string };
 
 /** What the CRM was asked: every look-up, and when calls came to nothing. */
-type Asked = { looks: { at: number; text: string }[]; failedAt: number[] };
+type Asked = { looks: { at: number; text: string }[]; failedAt: number[]; stalledAt: number[] };
 
 /** The last end of any event that concerns a lead or a note, and how many ends there are. */
 type Ends = { count: number; lastAt: number };
@@ -26,6 +26,7 @@ const RECEIPT_MS = 2_000;
 /** What is tidied up after a receipt is so soon; a worker that hangs instead is ended within that time, too. */
 const TIDY_MS = 5_000;
 const TIDY_WAIT_MS = 3_000;
+const STALLED = '"msg":"no heartbeat for as long as claims hold';
 /** Faults after which Redis knows nothing of what it held. */
 const FORGETFUL = /FLUSHALL|restarted empty|tail not replicated|power cut/;
 
@@ -63,9 +64,16 @@ export function findWritten({ zoho, history }: World, spans: readonly { from: nu
   return written.flatMap(({ email, noteKey = '' }) => email ?? emailByKey.get(noteKey) ?? []);
 }
 
-function findAsked({ zoho }: World): Asked {
-  const ofCrm = zoho.calls.filter(isCrmCall);
+/** When a worker said that it had stood still and let go of what it held: a starved machine is a fault that nobody injected. */
+function findStalls({ everyPart }: World): number[] {
+  const lines = everyPart().flatMap((part) => part.lines().filter((line) => line.includes(STALLED)));
+  return lines.map((line) => Number(/"time":(\d+)/.exec(line)?.[1]));
+}
+
+function findAsked(world: World): Asked {
+  const ofCrm = world.zoho.calls.filter(isCrmCall);
   return {
+    stalledAt: findStalls(world),
     looks: ofCrm
       .filter(({ path }) => path === '/crm/v8/coql')
       .map(({ at, body }) => ({ at: Date.parse(at), text: JSON.stringify(body) })),
@@ -99,9 +107,10 @@ function isSuperfluous({ looks }: Asked, { at, email, record }: Write, before: W
 }
 
 /** What may have made an event run once more between two writes. */
-function countDisturbances({ faults }: FaultLog, { failedAt }: Asked, from: number, to: number): number {
+function countDisturbances({ faults }: FaultLog, { failedAt, stalledAt }: Asked, from: number, to: number): number {
   const hits = faults.filter((fault) => overlaps(fault, from - HIT_MS, to)).length;
-  return hits + failedAt.filter((at) => at >= from && at <= to).length;
+  const stalls = stalledAt.filter((at) => at >= from - HIT_MS && at <= to + HIT_MS).length;
+  return hits + stalls + failedAt.filter((at) => at >= from && at <= to).length;
 }
 
 function findEnds(snapshot: Snapshot, emailByKey: ReadonlyMap<string, string>) {
