@@ -1,6 +1,6 @@
 /**
- * What the longest commands of Redis take where a dead worker has left very many entries pending, with live workers, the
- * operators' commands and the metrics at work; in one run with a tenth of them: no command may grow with what is pending.
+ * What the longest commands of Redis take where a dead worker has left very many entries pending, with live workers and
+ * the operators' commands at work; in one run with a tenth of them: no command may grow with what is pending.
  * `npm run bench -- pending 1000000` for a million entries.
  */
 import type { Redis } from 'ioredis';

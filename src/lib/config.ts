@@ -36,7 +36,8 @@ const positive = (fallback: number) =>
     .string()
     .regex(/^\d+(\.\d+)?(e-?\d+)?$/, 'should be a number')
     .transform(Number)
-    .refine((value) => value > 0 && Number.isFinite(value), 'should be more than 0')
+    .refine(Number.isFinite, 'should be a number')
+    .refine((value) => value > 0, 'should be more than 0')
     .default(fallback);
 
 const port = z

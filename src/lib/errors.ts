@@ -12,8 +12,7 @@
  * person's data or a provider's raw body.
  */
 
-/** The outside systems that can be down. */
-/** In the order in which the scripts are told of them. */
+/** The outside systems that can be down, in the order in which the scripts are told of them. */
 export const PROVIDERS = ['gemini', 'zoho', 'slack'] as const;
 export type Provider = (typeof PROVIDERS)[number];
 

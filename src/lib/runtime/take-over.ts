@@ -137,17 +137,16 @@ export function makeTakeOver(options: {
     suspectsLeft = 0;
     isBehind = false;
     for (const stream of store.streams) {
-      let cursor = cursors.get(stream) ?? '0-0';
-      let isFirst = true;
+      const start = cursors.get(stream) ?? '0-0';
+      let cursor = start;
       do {
         const { free, alone } = room();
         // For a suspect alone it is not walked whole: the list may be long. What may be there comes first when a slot falls
         // free: new entries would take each of them.
-        if (free <= 0 && (alone <= 0 || !isFirst)) {
+        if (free <= 0 && (alone <= 0 || cursor !== start)) {
           isBehind = true;
           break;
         }
-        isFirst = false;
         const reply = await store.reclaim(stream, cursor, { free, alone });
         tellVanished(stream, reply.vanished);
         entries.push(...reply.entries);
