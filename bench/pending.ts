@@ -9,13 +9,13 @@ import { describeCommand } from '../test/faults/harness/wire.js';
 import { startGvi } from '../test/helpers/gvi.js';
 import { startPipeline } from '../test/helpers/pipeline.js';
 import { startRedis } from '../test/helpers/redis-server.js';
+import { makeBooking } from './bookings.js';
 
 const ENTRIES = 100_000;
 const AT_ONCE = 2_000;
 const RUN_MS = 20_000;
 /** Microseconds. */
 const SLOW_US = 1_000;
-const HISTORY_START = Date.now() - 3_600_000;
 const keys = makeKeys('');
 const stream = keys.stream('events:calendly');
 
@@ -66,12 +66,8 @@ async function fill(redis: Redis, entries: number): Promise<void> {
 }
 
 function addBooking(pipeline: ReturnType<Redis['pipeline']>, n: number): void {
-  const id = `${HISTORY_START + n}-0`;
-  const key = `calendly:invitee.created:i${n}`;
-  const at = new Date(HISTORY_START + n).toISOString();
-  const uri = `https://api.calendly.com/scheduled_events/E/invitees/i${n}`;
-  const payload = { uri, email: `p${n % 1_000}@brightwater.example`, name: 'Karen Liu' };
-  const data = JSON.stringify({ event: 'invitee.created', created_at: at, payload });
+  const { id, key, at, body } = makeBooking(n);
+  const data = JSON.stringify(body);
   pipeline.xadd(stream, id, 'type', 'calendly.invitee.created', 'key', key, 'at', at, 'v', '1', 'data', data);
   pipeline.set(keys.idemSeen(key), `calendly-${id}`, 'EX', 86_400);
   pipeline.hset(keys.progress(key), { id: `calendly-${id}`, [`calendly-${id}`]: '' });

@@ -7,13 +7,13 @@ import type { Redis } from 'ioredis';
 import { makeKeys } from '../src/lib/keys.js';
 import { startGvi } from '../test/helpers/gvi.js';
 import { startRedis } from '../test/helpers/redis-server.js';
+import { makeBooking } from './bookings.js';
 
 const ENTRIES = 100_000;
 const ENTRIES_PER_EVENT = 3;
 const EVENTS_AT_ONCE = 2_000;
 const LOOK_EVERY_MS = 20;
 const keys = makeKeys('');
-const HISTORY_START = Date.now() - 3_600_000;
 
 const COMMANDS = [
   ['replay', '--group', 'enrich', '--from', '0', '--yes'],
@@ -63,19 +63,14 @@ async function fill(redis: Redis, events: number): Promise<void> {
 }
 
 function addEvent(pipeline: ReturnType<Redis['pipeline']>, n: number): void {
-  const id = `${HISTORY_START + n}-0`;
-  const key = `calendly:invitee.created:i${n}`;
-  const email = `p${n % 1_000}@brightwater.example`;
-  const at = new Date(HISTORY_START + n).toISOString();
+  const { id, key, at, email, body } = makeBooking(n);
   const add = (stream: 'calendly' | 'enriched' | 'synced', type: string, data: object, cause?: string) =>
     pipeline.xadd(
       ...([keys.stream(`events:${stream}`), id, 'type', type, 'key', key, 'at', at, 'v', '1'] as const),
       ...(cause === undefined ? [] : ['cause', cause]),
       ...(['data', JSON.stringify(data)] as const),
     );
-  const uri = `https://api.calendly.com/scheduled_events/E/invitees/i${n}`;
-  const booking = { event: 'invitee.created', created_at: at, payload: { uri, email, name: 'Karen Liu' } };
-  add('calendly', 'calendly.invitee.created', booking);
+  add('calendly', 'calendly.invitee.created', body);
   add('enriched', 'lead.enriched', { kind: 'booked', happenedAt: at, email, facts: {} }, `calendly-${id}`);
   const synced = { outcome: 'written', leads: [{ email, leadId: '1', action: 'update' }], notes: [] };
   add('synced', 'lead.synced', synced, `enriched-${id}`);
