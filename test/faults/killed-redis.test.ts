@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { waitFor } from '../helpers/wait-for.js';
 import { check } from './harness/checker.js';
 import { isAccepted, type Sent } from './harness/history.js';
 import { run } from './harness/load.js';
@@ -27,6 +28,7 @@ for (const appendfsync of ['everysec', 'always'] as const) {
       const stories = makeStories(world.random.fork('redis'));
       const isSafe = appendfsync === 'always';
       const load = run(world, stories.take(RATE_PER_S * sized(isSafe ? 4 : 6, 90)), { ratePerS: RATE_PER_S });
+      await waitFor('the first to be taken in', () => world.history.sent.some(isAccepted), 30_000);
       for (const [index, awayMs] of AWAY_MS.entries()) {
         // Each finds what it may not forget; in the short form the first one alone.
         const waitsLong = !isSafe && (isLong || index === 0);

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { build } from 'esbuild';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judge, parseTotals, runTestFile } from '../../scripts/lib/test-runner/run-file.js';
@@ -46,6 +47,23 @@ async function run(source: string, timeoutMs = 60_000) {
   writeFileSync(join(dir, 'sample.mjs'), source);
   return await runTestFile('sample.mjs', { cwd: process.cwd(), env: process.env, timeoutMs, bundle: { dir } });
 }
+
+running('where a file failed the stacks that its processes wrote tell places of the source', async () => {
+  writeFileSync(
+    join(dir, 'thrower.ts'),
+    'type Never = string;\n\nexport const never: Never = "";\n  throw new Error(never);\n',
+  );
+  await build({
+    ...{ entryPoints: [join(dir, 'thrower.ts')], outfile: join(dir, 'thrower.script'), bundle: true, format: 'cjs' },
+    ...{ sourcemap: true, minify: true, logLevel: 'error' },
+  });
+  const place = `at main (${join(dir, 'thrower.script')}`;
+  const written = readFileSync(join(dir, 'thrower.script'), 'utf8').split('\n');
+  const line = written.findIndex((text) => text.includes('throw'));
+  const at = `${place}:${line + 1}:${written[line]!.indexOf('throw') + 1})\\n    at (unmapped.script:1:1)`;
+  const { output } = await run(`console.log(${JSON.stringify(at)}); process.exit(1)`);
+  assert.match(output, `at main (${join(dir, 'thrower.ts')}:4:3)\\n    at (unmapped.script:1:1)`);
+});
 
 running('a file that hangs is ended, and says so', async () => {
   const result = await run('setInterval(() => {}, 1000)', 500);

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import type { Bundle } from './bundle.js';
+import { mapStacks } from './map-stacks.js';
 
 export type FileResult = {
   file: string;
@@ -13,7 +14,7 @@ export type FileResult = {
   durationMs: number;
   /** Why it failed, where no failed test says so. */
   reason?: string;
-  /** All that it printed. */
+  /** All that it printed; where it failed with the places of the source in its stacks. */
   output: string;
 };
 
@@ -62,7 +63,9 @@ export async function runTestFile(file: string, { cwd, env, timeoutMs, bundle }:
 
   const output = Buffer.concat(chunks).toString('utf8');
   const end = isTimedOut ? `was still running after ${timeoutMs} ms` : exitCode;
-  return { file, durationMs: Math.round(performance.now() - startedAt), output, ...judge(parseTotals(output), end) };
+  const durationMs = Math.round(performance.now() - startedAt);
+  const judged = judge(parseTotals(output), end);
+  return { file, durationMs, output: judged.failed > 0 ? mapStacks(output) : output, ...judged };
 }
 
 /** Ends every test file that still runs, and what it started. */

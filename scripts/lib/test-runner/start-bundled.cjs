@@ -19,23 +19,4 @@ const script = new Script(Module.wrap(readFileSync(file, 'utf8')), {
 });
 if (isToFill) process.once('exit', () => writeFileSync(cache, script.createCachedData()));
 
-let map;
-/** Node.js reads the source map of a module, not that of a script. */
-Error.prepareStackTrace = (error, frames) =>
-  [String(error), ...frames.map((frame) => `    at ${describe(frame)}`)].join('\n');
-
-function describe(frame) {
-  if (frame.getFileName() !== file) return String(frame);
-  // Only now: it takes longer than the start, and Node.js itself asks for stacks that hold no frame of ours.
-  map ??= new Module.SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
-  const { originalSource, originalLine, originalColumn } = map.findEntry(
-    frame.getLineNumber() - 1,
-    frame.getColumnNumber() - 1,
-  );
-  if (originalSource === undefined) return String(frame);
-  const place = `${join(dir, originalSource)}:${originalLine + 1}:${originalColumn + 1}`;
-  const called = frame.getFunctionName();
-  return called === null ? place : `${called} (${place})`;
-}
-
 script.runInThisContext().call(module.exports, module.exports, require, module, file, dir);
