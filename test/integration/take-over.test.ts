@@ -8,7 +8,7 @@ import { makeKeys } from '../../src/lib/keys.js';
 import { makeWorkerMetrics } from '../../src/lib/metrics.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { makeDeliverer } from '../../src/lib/runtime/deliverer.js';
-import { toEntry } from '../../src/lib/runtime/entry.js';
+import { type Entry, toEntry } from '../../src/lib/runtime/entry.js';
 import { type GroupStore, makeGroupStore, type Room } from '../../src/lib/runtime/group-store.js';
 import { makeGroupUpkeep } from '../../src/lib/runtime/group-upkeep.js';
 import { makeIsolation } from '../../src/lib/runtime/isolation.js';
@@ -221,6 +221,56 @@ test('a suspect that is handed back while its start is on its way does not run h
   answer!('noted');
   await deliverer.idle();
   assert.is(ran, 0);
+});
+
+test('a suspect that was let go is noted as stopped before its slot is another’s, who alone is blamed for what follows', async () => {
+  const isolation = makeIsolation();
+  const noted: string[] = [];
+  let isFresh = true;
+  const consumer = defineConsumer({
+    name: 'enrich',
+    on: ['calendly.invitee.created'],
+    emits: ['lead.enriched'],
+    handle: (_, { signal }) =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+  });
+  let isAway = true;
+  const store = {
+    async noteStart({ eventId }: Entry) {
+      noted.push(`${eventId} begins`);
+      return 'noted';
+    },
+    async noteStopped({ eventId }: Entry) {
+      if (isAway) throw new Error('Redis is away');
+      noted.push(`${eventId} stopped`);
+      return true;
+    },
+  };
+  const deliverer = makeDeliverer({
+    ...{ consumer, parallelMax: 1, store: store as never, settler: {} as never, isolation },
+    ...{ ...outsideOf(), isFresh: () => isFresh },
+  });
+  deliverer.deliver([toEntry('events:calendly', ['1-0', flat, 0, '', '2:alone'], 0)]);
+  await waitFor('it to run', () => noted.length === 1);
+  isolation.onFree(() => noted.push('the slot is free'));
+  isFresh = false;
+  deliverer.fenceOff();
+  await waitFor('it to be let go', () => deliverer.held().length === 0);
+  assert.not(isolation.isFree());
+  isAway = false;
+  await deliverer.idle();
+  assert.equal(noted, ['calendly-1-0 begins', 'calendly-1-0 stopped', 'the slot is free']);
+});
+
+test('what is noted as stopped is a suspect still, and no death of its worker is held against it', async () => {
+  const { store } = await setUp('enrich');
+  const eventId = await book('a');
+  await redis.hset(keys.strikes('enrich'), eventId, '2:1:0:wait:');
+  const { entries } = await store.takeNew({ free: 1, alone: 1 });
+  assert.is(await store.noteStart(entries[0]!, 'alone'), 'noted');
+  assert.match((await redis.hget(keys.strikes('enrich'), eventId))!, /^2:1:0:alone:me@/);
+  await store.noteStopped(entries[0]!);
+  assert.is(await redis.hget(keys.strikes('enrich'), eventId), '2:1:0:wait:');
 });
 
 /** What a deliverer needs beside its own part. */

@@ -58,7 +58,7 @@ export type Deliverer = {
   abort: () => void;
 };
 
-type Held = { entry: Entry; fence: Fence; isFencedOff: boolean };
+type Held = { entry: Entry; fence: Fence; isFencedOff: boolean; isLetGo: boolean };
 
 type Ready = Prepared & { item: Held };
 
@@ -108,7 +108,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     deliver(entries) {
       for (const entry of entries) {
         if (held.has(entry.eventId)) continue;
-        const item = { entry, fence: makeFence(isFresh), isFencedOff: false };
+        const item = { entry, fence: makeFence(isFresh), isFencedOff: false, isLetGo: false };
         held.set(entry.eventId, item);
         (entry.verdict === 'suspect' ? suspects : queue).push(item);
       }
@@ -205,6 +205,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   async function runAlone(item: Held): Promise<void> {
     if (await noteStart(item, 'alone')) await goFirst(() => runCall([item], undefined, true));
     else letGo(item);
+    if (item.isLetGo) await noteStopped(item);
   }
 
   function tellFree(): void {
@@ -227,6 +228,11 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     } finally {
       if (atTheDoor === item) atTheDoor = undefined;
     }
+  }
+
+  /** Before its slot is another's: for the next crash there both would be blamed. */
+  async function noteStopped({ entry }: Held): Promise<void> {
+    while (!isAborted && !(await store.noteStopped(entry).catch(() => false))) await sleep(RETRY_MS);
   }
 
   async function runCall(
@@ -351,6 +357,7 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
   function letGo(item: Held): void {
     if (isAborted || !isHeld(item)) return;
     held.delete(item.entry.eventId);
+    item.isLetGo = true;
     options.onStray();
   }
 

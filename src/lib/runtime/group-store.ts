@@ -164,6 +164,15 @@ export function makeGroupStore(options: GroupStoreOptions) {
       return answer === 1 ? 'noted' : 'lost';
     },
 
+    /** Notes that it does not run any more, though it is still to be done. */
+    async noteStopped({ stream, id, eventId }: Entry): Promise<true> {
+      await scripts.noteStart(
+        [keys.stream(stream), keys.strikes(group), keys.alive(group)],
+        [group, consumer, id, eventId, 'stopped'],
+      );
+      return true;
+    },
+
     /** Gives entries to whoever reclaims next, without counting the delivery. */
     async handBack(stream: StreamName, ids: readonly string[]): Promise<number> {
       return (await scripts.handBack([keys.stream(stream)], [group, consumer, ...sorted(ids)])) as number;
