@@ -24,7 +24,7 @@ const REPLAYED = sized(['enrich'], ['crm-sync', 'enrich', 'summarize']) as reado
 )[];
 /** All is old in a second. */
 const ALL_IS_OLD = { RETENTION_DAYS: '0.00001', IDEMPOTENCY_TTL_DAYS: '0.00001' };
-const DONE_MS = sized(60_000, 600_000);
+const DONE_MS = sized(150_000, 600_000);
 /** What a killed command has leased is free again after some seconds. */
 const AGAIN_MS = 2_000;
 const AROUND = ['before', 'after'] as const;

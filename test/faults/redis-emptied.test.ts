@@ -23,7 +23,7 @@ let declines = false;
 
 const stage = setStage(test, import.meta.url, {
   workers: 2,
-  env: { RETRY_BASE_MS: '600' },
+  env: { RETRY_BASE_MS: '600', MAX_ATTEMPTS: '12' },
   gemini: {
     latencyMs: 30,
     answer(request) {

@@ -23,6 +23,8 @@ const RECOVERY_MS = sized(30_000, 5_000 + 2_000);
 const CUTS = sized(1, 8);
 /** With `everysec` the disk has all that was answered so long before. */
 const EVERYSEC_MS = 2_000;
+/** And surely not what was sent since. */
+const FRESH_MS = 500;
 
 stage.inOwnWorld(
   'appendfsync always: what was answered 2xx is there',
@@ -56,6 +58,8 @@ stage.inOwnWorld(
     for (let n = 1; n <= CUTS; n += 1) {
       await withoutRestarts(world, async () => {
         const cut = async () => {
+          const isNew = (sent: Sent) => isAccepted(sent) && sent.outcome.at > Date.now() - FRESH_MS;
+          await waitFor('something that is not on the disk yet', () => world.history.sent.some(isNew));
           const { fault, bytes } = await power.cut({ downMs: sized(500, 5_000) });
           assert.ok(bytes > 0, 'all was on disk');
           losses.push({ from: fault.at - EVERYSEC_MS, to: fault.healedAt! });

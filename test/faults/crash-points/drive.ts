@@ -61,7 +61,7 @@ async function strikeAtAll(
     for (const group of groups) {
       await strikeAt(world, group, stories, { atOnce, strike });
       // What was in several crashes waits for the isolation slot, which stays empty longer after each of them.
-      await check(world, { mayFail: isProvoked, stuckMs: sized(30_000, 150_000) });
+      await check(world, { mayFail: isProvoked, stuckMs: sized(60_000, 150_000) });
     }
   } finally {
     calm();

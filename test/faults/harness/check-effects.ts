@@ -65,7 +65,7 @@ export function findWritten({ zoho, history }: World, spans: readonly { from: nu
 }
 
 /** When a worker said that it had stood still and let go of what it held: a starved machine is a fault that nobody injected. */
-function findStalls({ everyPart }: World): number[] {
+export function findStalls({ everyPart }: World): number[] {
   const lines = everyPart().flatMap((part) => part.lines().filter((line) => line.includes(STALLED)));
   return lines.map((line) => Number(/"time":(\d+)/.exec(line)?.[1]));
 }

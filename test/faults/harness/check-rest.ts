@@ -6,6 +6,7 @@ import { GROUPS, streamsOf } from '../../../src/lib/events.js';
 import { readOverview } from '../../../src/lib/overview.js';
 import { waitFor } from '../../helpers/wait-for.js';
 import { untilAllTake } from './reading.js';
+import { sized } from './scenario.js';
 import type { Snapshot } from './snapshot.js';
 import type { Violation } from './violation.js';
 import { pidOfConsumer, type World } from './world.js';
@@ -72,7 +73,7 @@ function pidOf({ pid }: { pid: number }): number {
   return pid;
 }
 
-const READING_MS = 10_000;
+const READING_MS = sized(30_000, 10_000);
 
 /** Every worker goes on reading: one that is ready and dead is hidden by those that do its work. */
 export async function checkReading(world: World): Promise<Violation[]> {

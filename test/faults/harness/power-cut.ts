@@ -39,7 +39,8 @@ export function tapPower(world: World, appendfsync: 'always' | 'everysec'): Powe
 
   const sampling = setInterval(() => {
     if (isDark || !existsSync(redis.dir)) return;
-    samples = [...samples.filter(({ at }) => at > Date.now() - 2 * EVERYSEC_MS), { at: Date.now(), bytes: measure() }];
+    const safe = samples.findLastIndex(isSafe);
+    samples = [...samples.slice(Math.max(0, safe)), { at: Date.now(), bytes: measure() }];
   }, SAMPLE_MS).unref();
   const forget = links.onCommand({ link: 'redis', when: 'after' }, () => {
     if (isDark) return 'cut';
@@ -49,8 +50,7 @@ export function tapPower(world: World, appendfsync: 'always' | 'everysec'): Powe
 
   function safeBytes(): number {
     if (appendfsync === 'always') return answeredBytes;
-    const old = samples.filter(({ at }) => at <= Date.now() - EVERYSEC_MS);
-    return (old.at(-1) ?? samples[0])?.bytes ?? 0;
+    return (samples.findLast(isSafe) ?? samples[0])?.bytes ?? 0;
   }
 
   async function cut({ downMs = 0 } = {}): Promise<{ fault: InjectedFault; bytes: number }> {
@@ -78,6 +78,10 @@ export function tapPower(world: World, appendfsync: 'always' | 'everysec'): Powe
       forget();
     },
   };
+}
+
+function isSafe({ at }: { at: number }): boolean {
+  return at <= Date.now() - EVERYSEC_MS;
 }
 
 /** The file that is written to at present, as the manifest names it. */

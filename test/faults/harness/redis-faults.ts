@@ -8,10 +8,14 @@ import type { InjectedFault } from './fault-log.js';
 import type { World } from './world.js';
 
 /** SIGSTOP: its sockets stay open, and nobody answers. */
-export async function freezeRedis({ redis, faultLog }: World, ms: number): Promise<InjectedFault> {
+export async function freezeRedis(
+  { redis, faultLog }: World,
+  ms: number,
+  whileFrozen: () => Promise<void> = async () => {},
+): Promise<InjectedFault> {
   const fault = faultLog.add('SIGSTOP Redis', `for ${ms} ms`);
   redis.kill('SIGSTOP');
-  await sleep(ms);
+  await Promise.all([sleep(ms), whileFrozen()]);
   redis.kill('SIGCONT');
   return healed(fault);
 }
@@ -21,12 +25,12 @@ type KillOptions = { downMs?: number; isEmpty?: boolean; whileDown?: () => Promi
 /** SIGKILL, then a start on what is on disk; `isEmpty`: on a new directory. */
 export async function killRedis(
   { redis, faultLog }: World,
-  { downMs = 0, isEmpty = false, whileDown = () => sleep(downMs) }: KillOptions = {},
+  { downMs = 0, isEmpty = false, whileDown = async () => {} }: KillOptions = {},
 ): Promise<InjectedFault> {
   const fault = faultLog.add(isEmpty ? 'Redis restarted empty' : 'SIGKILL Redis', `down for ${downMs} ms`);
   await endRedis(redis);
   if (isEmpty) for (const name of readdirSync(redis.dir)) rmSync(join(redis.dir, name), { recursive: true });
-  await whileDown();
+  await Promise.all([sleep(downMs), whileDown()]);
   await redis.restart();
   return healed(fault);
 }

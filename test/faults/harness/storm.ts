@@ -1,7 +1,8 @@
 /** Steady traffic with something terrible in its midst, and what became of the traffic. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor } from '../../helpers/wait-for.js';
 import type { InjectedFault } from './fault-log.js';
-import type { Sent } from './history.js';
+import { isAccepted, type Sent } from './history.js';
 import { sendUntilTaken } from './load.js';
 import { findRecoveries } from './report.js';
 import { sized } from './scenario.js';
@@ -12,11 +13,13 @@ import type { World } from './world.js';
 export type StormOptions = {
   /** Webhooks a second [12; in the long form 50]. */
   ratePerS?: number;
-  /** Traffic before and after the storm. */
+  /** Traffic before and after the storm; before from the first that is taken in. */
   beforeMs?: number;
   afterMs?: number;
   stories?: StoryOptions;
 };
+
+const FIRST_MS = 60_000;
 
 /**
  * Sends on from before the fault until after it, each webhook until it is taken in, as the providers do. Resolves, once each
@@ -47,6 +50,7 @@ export async function underLoad<T>(
   }
   const sending = sendOn();
   try {
+    await waitFor('the first to be taken in', () => world.history.sent.slice(firstAt).some(isAccepted), FIRST_MS);
     await sleep(beforeMs);
     const result = await fault();
     await sleep(afterMs);
