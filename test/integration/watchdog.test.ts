@@ -93,11 +93,12 @@ test('a process that was stopped longer than its event loop may hang lives on', 
 
 test('a worker that was stopped past its claim makes no further call for what another has taken over', async () => {
   const outside = await startOutside();
-  const stopped = run({ OUTSIDE_URL: outside.url });
+  const env = { OUTSIDE_URL: outside.url, VISIBILITY_TIMEOUT_MS: '1500' };
+  const stopped = run(env);
   await add('calls');
   await waitFor('the first call', () => outside.calls.length === 1, LONG_MS);
   stopped.kill('SIGSTOP');
-  const other = run({ OUTSIDE_URL: outside.url });
+  const other = run(env);
   await waitFor('the other to take over', () => outside.calls.includes(`/first/${other.pid()}`), LONG_MS);
   // The answer is there when it wakes: it comes before any timer does.
   outside.answerAll();
@@ -105,7 +106,7 @@ test('a worker that was stopped past its claim makes no further call for what an
   await waitFor('the follow-on', async () => (await enriched()).length === 1);
   await add('later1');
   await add('later2');
-  await waitFor('the stopped one to work again', async () => (await starts()).length === 4);
+  await waitFor('the stopped one to work again', async () => (await starts()).length >= 4);
   await waitFor('all', async () => (await enriched()).length === 3);
   assert.equal(outside.calls.slice(1), [`/first/${other.pid()}`, `/second/${other.pid()}`]);
   await waitFor(
