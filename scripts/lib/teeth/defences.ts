@@ -103,6 +103,18 @@ export const DEFENCES: readonly Defence[] = [
     tests: ['test/integration/isolation.test.ts', 'test/integration/restart-storm.test.ts'],
   },
   {
+    name: 'note of a stop',
+    against: 'a suspect that is let go, and blamed for the crash of the next in its slot',
+    changes: [
+      {
+        file: 'src/lib/runtime/noted-calls.ts',
+        from: '    if (item.isLetGo) await noteStopped(item);\n',
+        to: '',
+      },
+    ],
+    tests: ['test/integration/take-over.test.ts'],
+  },
+  {
     name: 'safe trim',
     against: 'a chain that is dropped although a group has not finished it',
     changes: [
@@ -130,7 +142,7 @@ export const DEFENCES: readonly Defence[] = [
       {
         file: 'src/lib/runtime/deliverer.ts',
         from: '    const isSettled = await settler.settle(entry, settlement);',
-        to: "    if (settlement.kind === 'park') await sleep(settlement.delayMs + 60_000);\n    const isSettled = await settler.settle(entry, settlement);",
+        to: "    const { kind } = settlement;\n    if (kind === 'park') await new Promise((end) => setTimeout(end, settlement.delayMs + 60_000));\n    const isSettled = await settler.settle(entry, settlement);",
       },
     ],
     tests: ['test/integration/runtime.test.ts'],

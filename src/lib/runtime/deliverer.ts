@@ -2,18 +2,17 @@
  * Hands entries to a consumer and settles what comes of them. It counts the slots: entries are only read while a call is
  * free to take them, and whatever is held here is kept alive until it is settled, lost or handed back.
  */
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { decodeEntry } from '../codec.js';
 import type { AnyBatchConsumer, Consumer, Context, Delivery, Outcome } from '../consumer.js';
 import type { Provider } from '../errors.js';
 import type { StoredEvent } from '../events.js';
-import { goFirst } from '../provider-gate.js';
 import { countAlike, makeCallQueue } from './call-queue.js';
 import type { Entry } from './entry.js';
 import type { RetryPolicy } from './failure.js';
 import { type Fence, makeFence } from './fence.js';
 import type { GroupStore, ProviderRoom, Room } from './group-store.js';
 import type { Isolation } from './isolation.js';
+import { type CallOptions, makeNotedCalls } from './noted-calls.js';
 import { makeSettlements, type Prepared, type SettlementOptions } from './settlements.js';
 import type { Settlement, Settler } from './settler.js';
 
@@ -67,40 +66,35 @@ type Ready = Prepared & { item: Held };
  * it. A batch holds events of both kinds, and its providers hang for seconds only.
  */
 const NEEDING_SHARE = 0.75;
-const RETRY_MS = 100;
-/** So soon a suspect that waits for its start notices that it is to be handed back. */
-const DOOR_MS_MAX = 200;
 /** However many slots there are: scripts take and keep all of it at once, and Lua hands over some thousand values at most. */
 const HELD_MAX = 4_000;
 
 export function makeDeliverer(options: DelivererOptions): Deliverer {
-  const { consumer, parallelMax, store, settler, isolation, isFresh, log } = options;
+  const { consumer, parallelMax, store, settler, isFresh, log } = options;
   const { prepare, toSettlement, waitForRoom } = makeSettlements(options);
   const batchMax = isBatch(consumer) ? consumer.batchMax : 1;
   const retriesApart = isBatch(consumer) && consumer.retriesApart === true;
   const needingMax = isBatch(consumer) ? parallelMax : Math.max(1, Math.floor(parallelMax * NEEDING_SHARE));
   const held = new Map<string, Held>();
   const queue = makeCallQueue<Held>({ parallelMax, batchMax, retriesApart });
-  const suspects: Held[] = [];
   const whenIdle: (() => void)[] = [];
   /** How many of the calls need each provider. */
   const needing = new Map<Provider, number>();
   let calls = 0;
-  let aloneCalls = 0;
-  /** A suspect that has its slot and may not begin yet. */
-  let atTheDoor: Held | undefined;
-  /** Resolves when the last call of an entry that was in a crash has begun. */
-  let begun: Promise<unknown> = Promise.resolve();
   let isClosed = false;
   let isAborted = false;
-  isolation.onFree(() => startAlone());
+  const { runInTurn, suspects } = makeNotedCalls<Held>({
+    ...{ store, isolation: options.isolation, runCall, isHeld, letGo },
+    isAborted: () => isAborted,
+    onEnd: tellFree,
+  });
 
   return {
     room: () => ({
       free: isClosed
         ? 0
         : Math.max(0, Math.min((parallelMax - calls) * batchMax - queue.waiting(), HELD_MAX - held.size)),
-      alone: !isClosed && isolation.isFree() && suspects.length === 0 ? 1 : 0,
+      alone: isClosed ? 0 : suspects.room(),
     }),
 
     roomFor,
@@ -113,15 +107,14 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
         (entry.verdict === 'suspect' ? suspects : queue).push(item);
       }
       startCalls();
-      startAlone();
+      suspects.start();
     },
 
     held: () => [...held.values()].map(({ entry }) => entry),
 
     close() {
       isClosed = true;
-      const begunWithNone = [...queue.clear(), ...suspects.splice(0), ...(atTheDoor === undefined ? [] : [atTheDoor])];
-      const waiting = begunWithNone.map(({ entry }) => entry);
+      const waiting = [...queue.clear(), ...suspects.clear()].map(({ entry }) => entry);
       for (const { eventId } of waiting) held.delete(eventId);
       return waiting;
     },
@@ -141,13 +134,13 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
       }
     },
 
-    idle: () => (calls + aloneCalls === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
+    idle: () => (countCalls() === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
 
     abort() {
       isClosed = true;
       isAborted = true;
       queue.clear();
-      suspects.length = 0;
+      suspects.clear();
       for (const { fence } of held.values()) fence.abort();
     },
   };
@@ -169,76 +162,18 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     }
   }
 
-  /**
-   * Of what was in a crash before each start is noted, one after the other: what ends its worker as it begins is then the last
-   * to be noted, and no neighbour that waits for its turn is taken for a culprit.
-   */
-  async function runInTurn(items: readonly Held[], noted: readonly Held[]): Promise<void> {
-    const before = begun;
-    let call: Promise<void> | undefined;
-    const beginning = before.then(async () => {
-      const isNoted = await Promise.all(noted.map((item) => noteStart(item, 'begun')));
-      call = runCall(items, async () => isNoted.every(Boolean));
-      await nextTurn();
-    });
-    begun = beginning;
-    await beginning;
-    await call;
-  }
-
-  /** In a slot of its own, beside the usual ones; of a batch consumer as a batch of one. */
-  function startAlone(): void {
-    if (suspects.length === 0 || isAborted || !isolation.enter()) return;
-    const item = suspects.shift()!;
-    aloneCalls += 1;
-    void runAlone(item).finally(() => {
-      aloneCalls -= 1;
-      isolation.leave();
-      tellFree();
-    });
-  }
-
-  /**
-   * It is not as much as looked at before its start is noted: that alone may be what crashes a worker. Where a provider's
-   * limit is what all wait for, its slot would wait as each of the others does, and those that wait for the slot much longer.
-   */
-  async function runAlone(item: Held): Promise<void> {
-    if (await noteStart(item, 'alone')) await goFirst(() => runCall([item], undefined, true));
-    else letGo(item);
-    if (item.isLetGo) await noteStopped(item);
+  function countCalls(): number {
+    return calls + suspects.running();
   }
 
   function tellFree(): void {
     options.onFree();
-    if (calls + aloneCalls === 0) for (const resolve of whenIdle.splice(0)) resolve();
-  }
-
-  /** Before anything is done: if the worker dies of it, that must be known. A suspect may have to wait with its slot. */
-  async function noteStart(item: Held, state: 'begun' | 'alone'): Promise<boolean> {
-    if (state === 'alone') atTheDoor = item;
-    try {
-      while (!isAborted && isHeld(item)) {
-        const answer = await store.noteStart(item.entry, state).catch(() => RETRY_MS);
-        if (answer === 'lost') return false;
-        // It may have been handed back meanwhile.
-        if (answer === 'noted') return isHeld(item);
-        await sleep(Math.min(answer, DOOR_MS_MAX));
-      }
-      return false;
-    } finally {
-      if (atTheDoor === item) atTheDoor = undefined;
-    }
-  }
-
-  /** Before its slot is another's: for the next crash there both would be blamed. */
-  async function noteStopped({ entry }: Held): Promise<void> {
-    while (!isAborted && !(await store.noteStopped(entry).catch(() => false))) await sleep(RETRY_MS);
+    if (countCalls() === 0) for (const resolve of whenIdle.splice(0)) resolve();
   }
 
   async function runCall(
     items: readonly Held[],
-    begin: () => Promise<boolean> = async () => true,
-    isAlone = false,
+    { begin = async () => true, isAlone = false }: CallOptions = {},
   ): Promise<void> {
     const ready: Ready[] = [];
     const settled: Promise<unknown>[] = [];
