@@ -7,7 +7,7 @@ import { startWorkerProcess, type WorkerProcess } from './worker-process.js';
 export type CrashBench = Awaited<ReturnType<typeof startCrashBench>>;
 
 export async function startCrashBench() {
-  const server = await startRedis();
+  const server = await startRedis({ args: ['--enable-debug-command', 'yes'] });
   const redis = server.connect();
   const running: { stop: () => Promise<void> }[] = [];
   let tests = 0;

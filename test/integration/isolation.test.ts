@@ -232,6 +232,35 @@ test('after Redis’ clock went back by an hour nothing waits for an hour', asyn
   await waitFor('both', async () => (await enriched()).length === 2);
 });
 
+test('nor does what was delivered in a future that the clock has left again', async () => {
+  await makeGroup();
+  await add('a');
+  await add('b');
+  await readAndDie(2);
+  const stream = keys.stream('events:calendly');
+  const pending = (await redis.xpending(stream, 'enrich', '-', '+', 2)) as [string, string][];
+  // A time that stands in the dump as no other does.
+  const at = Date.now() - 123_456;
+  for (const [id] of pending) await redis.xclaim(stream, 'enrich', 'dead', 0, id, 'TIME', at, 'JUSTID');
+  const dump = (await redis.dumpBuffer(stream))!;
+  const bytesOf = (ms: number) => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64LE(BigInt(ms));
+    return bytes;
+  };
+  const anHour = 3_600_000;
+  for (let place = dump.indexOf(bytesOf(at)); place >= 0; place = dump.indexOf(bytesOf(at))) {
+    bytesOf(Date.now() + anHour).copy(dump, place);
+  }
+  await redis.call('DEBUG', 'SET-SKIP-CHECKSUM-VALIDATION', 1);
+  await redis.restore(stream, 0, dump, 'REPLACE');
+  const idle = async () => ((await redis.xpending(stream, 'enrich', '-', '+', 2)) as unknown[][]).map(([, , ms]) => ms);
+  assert.equal(await idle(), [0, 0]);
+  await redis.hset(keys.alive('enrich'), 'dead', Date.now() + anHour);
+  await startWorker();
+  await waitFor('both', async () => (await enriched()).length === 2);
+});
+
 test('a reply that was lost is no crash: no strike, and the delivery count stays', async () => {
   await makeGroup();
   const worker = await startWorker();

@@ -71,6 +71,11 @@ async function leaveBehind(stream: 'events:calendly' | 'events:enriched', group:
   });
 }
 
+async function ownersOf(group: string): Promise<unknown[]> {
+  const pending = (await redis.xpending(keys.stream('events:calendly'), group, '-', '+', 10)) as unknown[][];
+  return pending.map(([, owner]) => owner);
+}
+
 test('what a dead worker left comes before new entries when a slot falls free, however seldom that is', async () => {
   const { room, next } = await setUp('enrich');
   const left = await book('a');
@@ -271,6 +276,75 @@ test('what is noted as stopped is a suspect still, and no death of its worker is
   assert.match((await redis.hget(keys.strikes('enrich'), eventId))!, /^2:1:0:alone:me@/);
   await store.noteStopped(entries[0]!);
   assert.is(await redis.hget(keys.strikes('enrich'), eventId), '2:1:0:wait:');
+});
+
+test('a suspect whose claim went with its consumer, removed by hand, begins all the same', async () => {
+  const { store } = await setUp('enrich');
+  const eventId = await book('a');
+  await redis.hset(keys.strikes('enrich'), eventId, '2:0:0:wait:');
+  const { entries } = await store.takeNew({ free: 1, alone: 1 });
+  await redis.xgroup('DELCONSUMER', keys.stream('events:calendly'), 'enrich', 'me');
+  assert.is(await store.noteStart(entries[0]!, 'alone'), 'noted');
+  assert.equal(await ownersOf('enrich'), ['me']);
+  const other = makeStore('enrich', 'other');
+  await redis.xclaim(keys.stream('events:calendly'), 'enrich', 'other', 0, entries[0]!.id, 'JUSTID');
+  assert.is(await store.noteStart(entries[0]!, 'alone'), 'lost', 'another has it');
+  assert.is(await other.noteStart(entries[0]!, 'alone'), 'noted');
+});
+
+test('claims that are asked for twice, as the first answer was lost, are there both times', async () => {
+  const { store } = await setUp('enrich');
+  const eventId = await book('a');
+  await store.takeNew({ free: 1, alone: 1 });
+  await redis.xgroup('DELCONSUMER', keys.stream('events:calendly'), 'enrich', 'me');
+  assert.equal(await store.restoreClaims([eventId]), []);
+  assert.equal(await store.restoreClaims([eventId]), []);
+  assert.equal(await makeStore('enrich', 'other').restoreClaims([eventId]), [eventId]);
+});
+
+test('what does not run any more is noted so as it is taken in anew or handed back: no death is held against it', async () => {
+  const { store } = await setUp('enrich');
+  const [usual, suspect] = [await book('a'), await book('b')];
+  const { entries } = await store.takeNew({ free: 2, alone: 1 });
+  const strikes = keys.strikes('enrich');
+  await redis.hset(strikes, { [usual]: '1:0:0:run:', [suspect]: '2:1:0:wait:' });
+  await store.noteStart(entries[0]!, 'begun');
+  await store.noteStart(entries[1]!, 'alone');
+  const adopted = await store.adopt('events:calendly', [], { free: 1, alone: 0 });
+  assert.equal([adopted.entries.map(({ eventId }) => eventId), adopted.left], [[usual], 1]);
+  const noted = { [usual]: '1:0:0:run:', [suspect]: '2:1:0:wait:' };
+  assert.equal({ ...(await redis.hgetall(strikes)) }, noted);
+  await store.noteStart(entries[1]!, 'alone');
+  assert.is(await store.handBack('events:calendly', [entries[1]!.id]), 1);
+  assert.equal({ ...(await redis.hgetall(strikes)) }, noted);
+});
+
+test('entries of a megabyte are taken over, adopted and taken back some at a time', async () => {
+  const { store } = await setUp('enrich');
+  const COUNT = 10;
+  const stream = keys.stream('events:calendly');
+  const data = JSON.stringify({ padding: 'x'.repeat(1_000_000) });
+  for (let n = 0; n < COUNT; n += 1) {
+    await redis.xadd(stream, '*', 'type', 'calendly.invitee.created', 'key', `k${n}`, 'v', '1', 'at', '', 'data', data);
+  }
+  await leaveBehind('events:calendly', 'enrich');
+  await redis.hset(keys.alive('enrich'), 'dead', Date.now() - 60_000);
+  const room = { free: 100, alone: 1 };
+  const taken = await store.reclaim('events:calendly', '0-0', room);
+  assert.is(taken.isBehind, true);
+  assert.ok(taken.entries.length > 0 && taken.entries.length < COUNT, `${taken.entries.length} taken over`);
+  const rest = await store.reclaim('events:calendly', '0-0', room);
+  assert.ok(rest.entries.length > 0);
+  while ((await store.reclaim('events:calendly', '0-0', room)).entries.length > 0);
+  const adopted = await store.adopt('events:calendly', [], room);
+  assert.is(adopted.entries.length + adopted.left, COUNT);
+  assert.ok(adopted.left > 0);
+  const ids = (await redis.xrange(stream, '-', '+')).map(([id]) => id);
+  await redis.xack(stream, 'enrich', ...ids);
+  await redis.zadd(keys.parked('enrich'), ...ids.flatMap((id) => [1, `calendly-${id}`]));
+  const due = await store.takeDue(room, () => ({ usual: 100, mayProbe: true }));
+  assert.ok(due.entries.length > 0 && due.entries.length < COUNT, `${due.entries.length} taken back`);
+  assert.ok(due.nextDueAt !== undefined && due.nextDueAt <= due.now, 'the others are due');
 });
 
 /** What a deliverer needs beside its own part. */

@@ -7,7 +7,7 @@
 -- Returns {entries of {id, fields, done, attempts record, strikes}, vanished ids, how many are left}
 local stream, group, consumer, room, prefix = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local short, alone_room = ARGV[6], tonumber(ARGV[7])
-local held, entries, vanished, left = {}, {}, {}, 0
+local held, entries, vanished, left, bytes = {}, {}, {}, 0, 0
 for i = 8, #ARGV do held[ARGV[i]] = true end
 
 local function take(id, deliveries, strikes)
@@ -20,6 +20,7 @@ local function take(id, deliveries, strikes)
     if ARGV[5] == '1' then report_lost(prefix, event_id, group) end
     return
   end
+  bytes = bytes + bytes_of(claimed[2])
   with_replay(prefix, group, event_id, claimed[2])
   entries[#entries + 1] = { id, claimed[2], 0, redis.call('HGET', KEYS[2], event_id) or '', strikes_told(strikes) }
 end
@@ -27,11 +28,13 @@ end
 for _, row in ipairs(redis.call('XPENDING', stream, group, '-', '+', 10000, consumer)) do
   local id = row[1]
   if not held[id] then
-    local strikes = parse_strikes(redis.call('HGET', KEYS[3], short .. '-' .. id))
+    -- It does not run, whatever was noted when it began.
+    local strikes = put_off_own(KEYS[3], short .. '-' .. id, consumer)
     local is_suspect = strikes and (strikes.state == 'wait' or strikes.state == 'alone')
-    if is_suspect and alone_room > 0 then
+    if bytes >= BYTES_MAX then
+      left = left + 1
+    elseif is_suspect and alone_room > 0 then
       alone_room = alone_room - 1
-      set_put_off(KEYS[3], short .. '-' .. id, strikes)
       take(id, row[4], strikes)
     elseif not is_suspect and room > 0 then
       room = room - 1

@@ -51,11 +51,17 @@ end
 -- Lua hands over some thousand values at once and no more: what may be longer goes in parts.
 local PART = 1000
 
+-- Of what is handed out by one script: a meeting's transcript may be megabytes, which are copied whole. Some more or less
+-- are no matter.
+local BYTES_MAX = 4194304
+
 local function field(fields, name)
   for i = 1, #fields, 2 do
     if fields[i] == name then return fields[i + 1] end
   end
 end
+
+local function bytes_of(fields) return #(field(fields, 'data') or '') end
 
 -- The mark that says the pipeline is done with an entry's event; a forced replay has one of its own.
 local function mark_of(fields, prefix)
@@ -237,11 +243,6 @@ local HANDED_BACK = 'handed-back'
 -- Much longer than any visibility timeout.
 local A_DAY_MS = 86400000
 
--- Makes an entry nobody's: it stays pending, with its delivery count, and looks long idle.
-local function hand_back(stream, group, id, deliveries)
-  redis.call('XCLAIM', stream, group, HANDED_BACK, 0, id, 'IDLE', A_DAY_MS, 'RETRYCOUNT', deliveries, 'JUSTID')
-end
-
 -- An entry that was started in so many crashes is a suspect: it runs alone.
 local SUSPECT_CRASHES = 2
 
@@ -278,6 +279,20 @@ end
 local function set_put_off(strikes_key, event_id, strikes)
   strikes.state, strikes.owner, strikes.since = strikes.crashes >= SUSPECT_CRASHES and 'wait' or 'run', nil, nil
   redis.call('HSET', strikes_key, event_id, strikes_text(strikes))
+end
+
+-- The same, where it was this worker that had it.
+local function put_off_own(strikes_key, event_id, consumer)
+  local strikes = parse_strikes(redis.call('HGET', strikes_key, event_id))
+  if strikes and strikes.owner == consumer and strikes.state ~= 'condemned' then set_put_off(strikes_key, event_id, strikes) end
+  return strikes
+end
+
+-- Makes an entry nobody's: it stays pending, with its delivery count, and looks long idle.
+local function hand_back(stream, group, consumer, id, deliveries)
+  redis.call('XCLAIM', stream, group, HANDED_BACK, 0, id, 'IDLE', A_DAY_MS, 'RETRYCOUNT', deliveries, 'JUSTID')
+  local prefix, short = string.match(stream, '^(.*)events:(%a+)$')
+  put_off_own(prefix .. 'strikes:' .. group, short .. '-' .. id, consumer)
 end
 
 -- As the worker is told: nothing, or how many crashes and what to do with it.
@@ -352,6 +367,8 @@ local function look_around(prefix, groups, group, consumer, now, visibility_ms)
   end
   if left_of(beats['*quiet'], now, QUIET_MS) > 0 then return beats, false end
   local control_ms, suspects, died_without = left_of(beats['*control'], now, CONTROL_MS_MAX), nil, false
+  -- Nothing may be added to what is walked through.
+  beats['*deaths'] = beats['*deaths'] or '0'
   for name, beat in pairs(beats) do
     if string.sub(name, 1, 1) ~= '*' and name ~= consumer and beat ~= 'dead' and is_dead(beat, now, visibility_ms) then
       redis.call('HSET', alive, name, 'dead')

@@ -10,7 +10,7 @@ local count = 0
 for i = 3, #ARGV do
   local deliveries = mine[ARGV[i]]
   if deliveries then
-    hand_back(KEYS[1], ARGV[1], ARGV[i], deliveries)
+    hand_back(KEYS[1], ARGV[1], ARGV[2], ARGV[i], deliveries)
     count = count + 1
   end
 end

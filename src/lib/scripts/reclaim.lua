@@ -39,7 +39,7 @@ local function judge(event_id, died)
   return strikes
 end
 
-local entries, vanished, suspects, emptied, is_behind = {}, {}, {}, false, 0
+local entries, vanished, suspects, emptied, is_behind, bytes = {}, {}, {}, false, 0, 0
 
 local function take(row)
   local event_id = short .. '-' .. row.id
@@ -53,6 +53,7 @@ local function take(row)
     if ARGV[7] == '1' then report_lost(prefix, event_id, group) end
     return false
   end
+  bytes = bytes + bytes_of(claimed[2])
   if row.strikes then redis.call('HSET', strikes_key, event_id, strikes_text(row.strikes)) end
   with_replay(prefix, group, event_id, claimed[2])
   entries[#entries + 1] = { row.id, claimed[2], 0, redis.call('HGET', attempts, event_id) or '', strikes_told(row.strikes) }
@@ -69,11 +70,21 @@ local function consider(row)
   row.strikes = judge(short .. '-' .. row.id, row.died)
   if row.strikes and row.strikes.state == 'wait' then
     suspects[#suspects + 1] = row
-  elseif room < 1 then
+  elseif room < 1 or bytes >= BYTES_MAX then
     is_behind = 1
   elseif take(row) then
     room = room - 1
   end
+end
+
+-- Of what was delivered in the future, as it seems since the clock went back, Redis tells no idle time for as long as it
+-- went. A dead worker's is delivered anew, so that it is found a visibility timeout later: at once would be too early for one
+-- that is late.
+local is_gone = {}
+local function rebase(row)
+  if is_gone[row.owner] == nil then is_gone[row.owner] = redis.call('HGET', alive, row.owner) == 'dead' end
+  if not is_gone[row.owner] then return end
+  redis.call('XCLAIM', stream, group, row.owner, 0, row.id, 'IDLE', 1, 'RETRYCOUNT', row.deliveries, 'JUSTID')
 end
 
 local cursor, scanned = ARGV[4], 0
@@ -81,7 +92,8 @@ repeat
   local start = cursor == '0-0' and '-' or '(' .. cursor
   local page = redis.call('XPENDING', stream, group, start, '+', PAGE)
   for _, item in ipairs(page) do
-    if item[3] >= visibility_ms then consider({ id = item[1], owner = item[2], deliveries = item[4] }) end
+    local row = { id = item[1], owner = item[2], deliveries = item[4] }
+    if item[3] >= visibility_ms then consider(row) elseif item[3] <= 0 then rebase(row) end
     cursor = item[1]
   end
   scanned = scanned + #page

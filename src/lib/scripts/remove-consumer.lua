@@ -9,7 +9,7 @@ for i = 2, #KEYS do
   if cursor_of(KEYS[i], group) then
     repeat
       local held = owned(KEYS[i], group, consumer, '-', '+', PART)
-      for id, deliveries in pairs(held) do hand_back(KEYS[i], group, id, deliveries) end
+      for id, deliveries in pairs(held) do hand_back(KEYS[i], group, consumer, id, deliveries) end
     until not next(held)
     redis.call('XGROUP', 'DELCONSUMER', KEYS[i], group, consumer)
   end

@@ -12,7 +12,7 @@
 -- wait for room alone (1|0), event ids of those that have vanished}
 local group, consumer, limit, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
 local now = now_ms()
-local taken, passed_over, vanished = {}, {}, {}
+local taken, passed_over, vanished, bytes = {}, {}, {}, 0
 -- A longer wait was noted before the clock went back (`provider-health.ts`).
 local PROBE_WAIT_MS_MAX = 75000
 -- So many may have to be passed over.
@@ -32,6 +32,7 @@ local function claim(event_id, set, strikes, probing)
   end
   reopen(KEYS[4], stream, id)
   local fields = claimed[2]
+  bytes = bytes + bytes_of(fields)
   with_replay(prefix, group, event_id, fields)
   local done = redis.call('EXISTS', mark_of(fields, prefix))
   taken[#taken + 1] = { event_id, fields, done, redis.call('HGET', KEYS[2], event_id) or '', strikes_told(strikes), probing }
@@ -40,7 +41,7 @@ end
 -- Takes up to `count` of these.
 local function take(event_ids, set, probing, count)
   for _, event_id in ipairs(event_ids) do
-    if count < 1 then return end
+    if count < 1 or bytes >= BYTES_MAX then return end
     local strikes = suspects > 0 and parse_strikes(redis.call('HGET', KEYS[3], event_id)) or nil
     local is_suspect = strikes and strikes.crashes >= SUSPECT_CRASHES
     if is_suspect and alone_room < 1 then

@@ -9,10 +9,8 @@
 -- Returns {place of the stream, {id, fields, done, attempts record, strikes}} for each entry; where there is none the
 -- cursors separated by spaces, 'again' where more is to be looked at, or 'hold' where that must wait
 local group, consumer, room, prefix, alone_room = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
--- Of what is looked at again in one call: a meeting's transcript may be megabytes, which XRANGE copies whole.
-local LOOK_MAX, LOOK_BYTES_MAX = 100, 4194304
--- Of what is read at once, in steps: some entries more or less are no matter, megabytes each are.
-local READ_BYTES_MAX, READ_STEP = 4194304, 4
+-- Of what is looked at again in one call, and of what is read in one step.
+local LOOK_MAX, READ_STEP = 100, 4
 local delivered, spans, taken, fresh = {}, {}, {}, {}
 local answer
 
@@ -32,8 +30,8 @@ local function claim(i, id, event_id, fields)
       return
     end
     alone_room = alone_room - 1
-    set_put_off(KEYS[3], event_id, strikes)
   end
+  if strikes then set_put_off(KEYS[3], event_id, strikes) end
   redis.call('XCLAIM', KEYS[i], group, consumer, 0, id, 'FORCE', 'RETRYCOUNT', 1, 'JUSTID')
   with_replay(prefix, group, event_id, fields)
   add(i, { id, fields, 0, redis.call('HGET', KEYS[2], event_id) or '', strikes_told(strikes) })
@@ -46,14 +44,14 @@ local function take_again(i, span)
   end
   local from, short = cursor_of(KEYS[i], group), string.sub(name_at(i), #'events:' + 1)
   local looked, bytes, is_end = 0, 0, false
-  while room > 0 and looked < LOOK_MAX and bytes < LOOK_BYTES_MAX do
+  while room > 0 and looked < LOOK_MAX and bytes < BYTES_MAX do
     local entry = redis.call('XRANGE', KEYS[i], '(' .. from, span.upto, 'COUNT', 1)[1]
     if not entry then
       is_end = true
       break
     end
     local id, fields = entry[1], entry[2]
-    looked, bytes = looked + 1, bytes + #(field(fields, 'data') or '')
+    looked, bytes = looked + 1, bytes + bytes_of(fields)
     local event_id = short .. '-' .. id
     local is_ours = #redis.call('XPENDING', KEYS[i], group, id, id, 1) == 0 and not is_put_off(prefix, group, event_id)
       and not was_finished(prefix, group, event_id, fields)
@@ -67,12 +65,12 @@ end
 
 local function read_fresh(i)
   local bytes = 0
-  while room > 0 and bytes < READ_BYTES_MAX do
+  while room > 0 and bytes < BYTES_MAX do
     local count = math.min(room, READ_STEP)
     local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', KEYS[i], '>')
     local entries = read and read[1][2] or {}
     for _, entry in ipairs(entries) do
-      bytes = bytes + #(field(entry[2], 'data') or '')
+      bytes = bytes + bytes_of(entry[2])
       fresh[#fresh + 1] = entry
       add(i, entry)
     end
