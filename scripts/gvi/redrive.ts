@@ -61,7 +61,9 @@ export const redrive: Command = {
     const { unknown } = wanted;
     if (values.json) context.print(JSON.stringify(toJson({ redriven, answers, unknown, isDryRun })));
     else report(context, { answers, unknown, isDryRun });
-    return values.all || (unknown.length === 0 && answers.every(isRedriven)) ? 0 : 1;
+    // Of all that stands failed it is no matter who has just seen to it.
+    const isWell = (answer: Answer) => isRedriven(answer) || (values.all && answer.answer === 'not_failed');
+    return unknown.length === 0 && answers.every(isWell) ? 0 : 1;
   },
 };
 

@@ -124,6 +124,15 @@ test('a rejected webhook whose body can be used now is taken in, once', async ()
   assert.equal([broken.code, broken.said.answers[0].answer], [1, 'unusable']);
 });
 
+test('--all says with its exit code that one could not be tried again', async () => {
+  const [gone, other] = [await history.book('a', 'refused'), await history.book('b', 'refused')];
+  for (const eventId of [gone, other]) await history.ended(eventId, 'failed');
+  history.stage.isMended = true;
+  await history.redis.xdel(history.keys.stream('events:calendly'), gone.slice('calendly-'.length));
+  const all = await gvi('redrive', '--all', '--yes');
+  assert.equal([all.code, all.said.redriven], [1, [other]]);
+});
+
 test('a call that is sent again, as its reply was lost, answers as it did', async () => {
   const eventId = await history.book('a', 'refused');
   await history.ended(eventId, 'failed');

@@ -245,6 +245,14 @@ test('a lower revision that is delivered again changes no value of a higher one,
   assert.equal([receipt!.outcome, receipt!.reason], ['nothing_to_write', 'superseded']);
 });
 
+test('a lower revision says so as well where the lead has become a contact since', async () => {
+  await world.redis.xadd(world.keys.stream('events:readai'), met(2, 2).cause!.slice('readai-'.length), ...WEBHOOK);
+  await syncAndSettle(start(), met(2, 2));
+  zoho.convertLead(theLead().id as string);
+  const [receipt] = await sync(start(), delivered(met(2, 1), 1));
+  assert.equal([receipt!.outcome, receipt!.reason], ['nothing_to_write', 'superseded']);
+});
+
 for (const [how, details, message] of [
   ['by the field', at('id'), 'as Zoho says it'],
   ['in words', {}, 'the id given seems to be invalid'],

@@ -101,6 +101,17 @@ test('a field that the map gives to the service is written over', () => {
   });
 });
 
+test('a value that stands in a field of the service already counts as the fact’s: no older one comes over it', () => {
+  const map = makeFieldMap({ company: { field: 'Company', owner: 'service' } });
+  const facts = [said(2, ['company', 'Beta'])];
+  const crmLead = { id: '1', fields: { Company: 'Beta' } };
+  const { fields, standing } = planLead({ email, facts, known: {}, crmLead, fieldMap: map, fit });
+  assert.equal([fields.size, standing.get('Company')?.value], [0, 'Beta']);
+  assert.equal(plan([said(1, ['company', 'Acme'])], { Company: 'Beta' }, wrote(2, 'Company', 'Beta'), map), {});
+  const ofPerson = planLead({ email, facts, known: {}, crmLead, fieldMap, fit });
+  assert.is(ofPerson.standing.size, 0, 'a person’s stays a person’s');
+});
+
 test('events folded into one record give the same as one after another', () => {
   const first = said(1, ['company', 'Old'], ['jobTitle', 'COO']);
   const second = said(2, ['company', 'New']);

@@ -61,7 +61,7 @@ function toSynced(item: SyncItem, mine: readonly LeadResult[], notes: readonly L
 }
 
 function reasonOf(notes: readonly LeadNote[], mine: readonly LeadResult[], isWritten: boolean): string | undefined {
+  if (!isWritten && notes.some(({ isSuperseded }) => isSuperseded)) return 'superseded';
   if (mine.some(({ found }) => found?.converted !== undefined)) return 'lead_converted';
-  if (isWritten) return undefined;
-  return notes.some(({ isSuperseded }) => isSuperseded) ? 'superseded' : 'unchanged';
+  return isWritten ? undefined : 'unchanged';
 }

@@ -110,7 +110,7 @@ export function decideField(
   const isSame = current === hashValue(fact.value);
   const isOurs = !isEmpty && current === written?.hash;
   const mayReplace = written === undefined || !beats(written, fact);
-  if (isSame) return isOurs && mayReplace ? 'stands' : 'leave';
+  if (isSame) return (isOurs || target.owner === 'service') && mayReplace ? 'stands' : 'leave';
   if (target.owner === 'service') return mayReplace || isEmpty ? 'write' : 'leave';
   if (isEmpty) return written === undefined && fact.quality > 0 ? 'write' : 'leave';
   return isOurs && mayReplace ? 'write' : 'leave';
