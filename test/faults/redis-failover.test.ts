@@ -44,8 +44,7 @@ stage.inOwnWorld('under three sentinels: asked to, killed, killed with a tail of
     }
     await takeOver(world, spans, 'SIGKILL of the master, its tail not replicated', async () => {
       const from = await redis.untilCaughtUp();
-      await redis.holdBack();
-      await untilTail(world);
+      await makeTail(world, redis);
       return { from, to: await redis.killMaster(), isTail: true };
     });
   }
@@ -58,8 +57,7 @@ stage.inOwnWorld('behind an address that still leads to the demoted master for a
   for (let n = 0; n < TIMES; n += 1) {
     await takeOver(world, spans, 'demoted master, its tail not replicated', async () => {
       const from = await redis.untilCaughtUp();
-      await redis.holdBack();
-      await untilTail(world);
+      await makeTail(world, redis);
       await redis.promote();
       const to = Date.now();
       await sleep(sized(1_000, 10_000));
@@ -71,12 +69,16 @@ stage.inOwnWorld('behind an address that still leads to the demoted master for a
 
 test.run();
 
-/** Sentinels soon lead a replica back that hears nothing: it is not waited for long. */
-async function untilTail({ history }: World): Promise<void> {
-  const since = Date.now();
-  await sleep(TAIL_MS);
-  const isOfTail = (sent: Sent) => isAccepted(sent) && sent.outcome.at > since;
-  await waitFor('something that the master alone has', () => history.sent.some(isOfTail), TAIL_MS_MAX);
+/** Resolves once the master alone has something. Sentinels lead a replica back that follows nobody, now and then at once. */
+async function makeTail({ history }: World, redis: ReplicatedRedis): Promise<void> {
+  await waitFor('a tail', async () => {
+    const since = Date.now();
+    await redis.holdBack();
+    await sleep(TAIL_MS);
+    const isOfTail = (sent: Sent) => isAccepted(sent) && sent.outcome.at > since;
+    await waitFor('something that the master alone has', () => history.sent.some(isOfTail), TAIL_MS_MAX);
+    return redis.isHeldBack();
+  });
 }
 
 /** When what was answered may be gone. `isTail`: some of it is for certain. */

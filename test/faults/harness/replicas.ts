@@ -14,6 +14,8 @@ export type ReplicatedRedis = TestRedis & {
   untilCaughtUp: () => Promise<number>;
   /** The replica learns of no further write; where the master dies then, they are gone. */
   holdBack: () => Promise<void>;
+  /** False where the sentinels have led it back to its master. */
+  isHeldBack: () => Promise<boolean>;
   /** SIGKILL of the master. Resolves once the sentinels have made the replica the master, with when the former one was gone. */
   killMaster: () => Promise<number>;
   /**
@@ -106,6 +108,7 @@ export async function startReplicas({ isWatched }: { isWatched: boolean }): Prom
     restart: () => Promise.reject(new Error('the other one takes over: see reunite')),
     untilCaughtUp,
     holdBack: () => follow(replica.port, NOWHERE),
+    isHeldBack: async () => (await infoOf(replica.port)).master_port === String(NOWHERE),
     async killMaster() {
       master.process.kill('SIGKILL');
       await untilExit(master.process);
