@@ -9,6 +9,7 @@ import type { Keys } from './keys.js';
 import { readRedisTime } from './maintenance.js';
 import { readPutOff } from './put-off.js';
 import type { RedisClient } from './redis.js';
+import { isGroupMissing } from './redis-errors.js';
 import { toRecord } from './runtime/entry.js';
 import { parseLag, readUnread } from './unread.js';
 
@@ -41,13 +42,16 @@ export async function findAbandonedGroups(
   const perStream = await Promise.all(
     STREAMS.map(async (stream) => {
       const groups = await readGroups({ redis, keys }, stream);
-      return Promise.all(
-        groups.map(async ({ name: group }) => {
-          const isKnown = isReader(readers[stream], group);
-          if (isKnown && (await readIdleMs({ redis, keys }, stream, group)) <= idleMs) return undefined;
-          return describeGroup({ redis, keys }, { stream, group, now });
-        }),
-      );
+      const unmade = (readers[stream] ?? []).filter((group) => !groups.some(({ name }) => name === group));
+      const described = groups.map(async (info) => {
+        const { name: group } = info;
+        const isKnown = isReader(readers[stream], group);
+        if (isKnown && (await readIdleMs({ redis, keys }, stream, group)) <= idleMs) return undefined;
+        return describe({ redis, keys }, { stream, info, now });
+      });
+      // Nobody has ever run for these, or somebody destroyed them: all of the stream waits for them.
+      const missing = unmade.map((name) => describe({ redis, keys }, { stream, info: { ...UNMADE, name }, now }));
+      return Promise.all([...described, ...missing]);
     }),
   );
   const described = perStream.flat().filter((group) => group !== undefined);
@@ -73,16 +77,23 @@ export async function describeGroup(
   { stream, group, now }: { stream: StreamName; group: string; now: number },
 ): Promise<AbandonedGroup | undefined> {
   const info = (await readGroups({ redis, keys }, stream)).find(({ name }) => name === group);
-  if (info === undefined) return undefined;
+  return info && describe({ redis, keys }, { stream, info, now });
+}
+
+async function describe(
+  { redis, keys }: Store,
+  { stream, info, now }: { stream: StreamName; info: GroupInfo; now: number },
+): Promise<AbandonedGroup> {
+  const { name: group, consumers } = info;
   const [summary, unread, putOff] = await Promise.all([
-    redis.xpending(keys.stream(stream), group) as Promise<[number, string | null]>,
+    redis.xpending(keys.stream(stream), group).catch(nothingPending) as Promise<[number, string | null]>,
     readUnread({ redis, keys }, stream, info),
     readPutOff({ redis, keys }, group as GroupName),
   ]);
   const ids = [summary[1], unread.first].filter((id) => typeof id === 'string');
   const times = [...ids.map(streamIdTime), putOff.oldestAt(stream)].filter((at) => at !== undefined);
   return {
-    ...{ stream, group, isKnown: isReader(readersByStream()[stream], group), consumers: info.consumers },
+    ...{ stream, group, isKnown: isReader(readersByStream()[stream], group), consumers },
     pending: Number(summary[0]),
     backlog: unread.count,
     parked: putOff.oldestAt(stream) === undefined ? 0 : putOff.count,
@@ -103,6 +114,13 @@ async function readGroups({ redis, keys }: Store, stream: StreamName): Promise<G
     const { name = '', consumers, lag, 'last-delivered-id': delivered = '0-0' } = toRecord(flat.map(String));
     return { name, consumers: Number(consumers), delivered, lag: parseLag(lag) };
   });
+}
+
+const UNMADE = { consumers: 0, delivered: '0-0', lag: undefined };
+
+function nothingPending(error: unknown): [number, null] {
+  if (isGroupMissing(error)) return [0, null];
+  throw error;
 }
 
 function noSuchKey(error: Error): [] {

@@ -144,7 +144,15 @@ export function makeChains({ redis, keys }: { redis: RedisClient; keys: Keys }) 
         if (group !== 'alert') return statusIn(group, entry);
       }
     }
-    return { status: 'queued' };
+    return findStatusOfNews(entries);
+  }
+
+  /** What the service says of itself is done with once people were told of it, or where nobody is to be told. */
+  async function findStatusOfNews(entries: readonly RawEntry[]): Promise<Pick<Chain, 'status' | 'waiting'>> {
+    const news = entries.findLast((entry) => readersOf(entry).includes('alert'));
+    const isTold = entries.some(({ fields }) => fields.type === 'alert.sent');
+    if (news !== undefined && !isTold) return statusIn('alert', news);
+    return { status: entries.every(({ fields }) => isEventType(fields.type ?? '')) ? 'processed' : 'queued' };
   }
 
   async function statusIn(

@@ -59,6 +59,13 @@ test('a group of ours is found when entries wait for hours and nobody has read f
   assert.equal(await found(0), [], 'it is done with all');
 });
 
+test('a group of ours that was never made, or that somebody destroyed, is found as well', async () => {
+  assert.equal(await found(), ['enrich true 0+2']);
+  assert.equal(await found(4 * HOUR_MS), [], 'nothing waits for so long');
+  await redis.del(stream);
+  assert.equal(await found(), [], 'nothing waits at all');
+});
+
 test('a group of ours is found as well where all that it has is put off', async () => {
   await redis.xgroup('CREATE', stream, 'enrich', '$');
   const [[oldest] = [''], [newer] = ['']] = await redis.xrange(stream, '-', '+');
@@ -85,6 +92,7 @@ test('the age of a group is that of the oldest it has put off, whichever is trie
 });
 
 test('a group that is none of the service is found at once, whoever reads for it', async () => {
+  await redis.xgroup('CREATE', stream, 'enrich', '$');
   await redis.xgroup('CREATE', stream, 'stranger', '0');
   await read('stranger', 1);
   assert.equal(await found(), ['stranger false 1+1']);
@@ -120,7 +128,7 @@ test('each is told of in a line and on the gauge while it keeps entries, and no 
     'gvi_group_abandoned_entries{stream="events:calendly",group="stranger"} 2',
   ]);
   await redis.xgroup('DESTROY', stream, 'stranger');
-  await redis.xgroup('DESTROY', stream, 'enrich');
+  await redis.xgroup('SETID', stream, 'enrich', '$');
   assert.equal(await gauge(), ['gvi_group_abandoned_entries{stream="events:calendly",group="caught-up"} 0']);
 });
 

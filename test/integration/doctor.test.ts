@@ -201,6 +201,19 @@ test('redis: eviction and a slower fsync are told from the server itself', async
   has(found, 'redis warning: appendonly yes, appendfsync everysec');
 });
 
+test('pipeline: a group whose workers are dead is not read, though a worker of another lives', async () => {
+  if (!/redis_version:7\.[01]\./.test(await redis.info('server'))) return;
+  for (const stream of ['events:enriched', 'events:summarized'] as const) {
+    await redis.xgroup('CREATE', keys.stream(stream), 'crm-sync', '0', 'MKSTREAM');
+    await redis.xgroup('CREATECONSUMER', keys.stream(stream), 'crm-sync', 'dead');
+  }
+  await redis.set(keys.lease('projector'), 'of an enrich worker');
+  await redis.hset(keys.alive('crm-sync'), '*last', Date.now() - 120_000);
+  has(await illsWith(), 'pipeline warning: No worker reads for crm-sync');
+  await redis.hset(keys.alive('crm-sync'), '*last', Date.now());
+  assert.not.match((await illsWith()).join('\n'), 'for crm-sync');
+});
+
 test('pipeline: groups that nobody reads, failures, pauses and what a dry run has ended', async () => {
   has(await illsWith(), 'pipeline warning: No worker of enrich has run');
   await appendEntry('events:calendly', { type: 'calendly.invitee.created', key: 'k1' });

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
+import type { StreamName } from '../../src/lib/event-id.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { parseRecord } from '../../src/lib/runtime/entry.js';
 import { runGvi } from '../helpers/gvi.js';
@@ -25,7 +26,7 @@ test.before(async () => {
 });
 test.after(() => server.stop());
 
-function put(stream: 'events:calendly' | 'events:failed', id: string, fields: Record<string, string>) {
+function put(stream: StreamName, id: string, fields: Record<string, string>) {
   return server.connect().xadd(keys.stream(stream), id, ...Object.entries(fields).flat());
 }
 
@@ -106,6 +107,28 @@ test('a chain whose entries name each other as their cause, or themselves, is sh
     const { code, stderr } = await runGvi(['show', `calendly-${ids[0]}`], settings());
     assert.equal([code, stderr], [0, '']);
   }
+});
+
+test('what the service says of itself is done with once people were told, or where nobody is to be told', async () => {
+  const redis = server.connect();
+  const chains = makeChains({ redis, keys });
+  const statusOf = async (eventId: string) => (await chains.findChain(eventId))?.status;
+  await put('events:operations', '14-0', { type: 'operation.done', key: 'operation:1', v: '1', data: '{}' });
+  assert.is(await statusOf('operations-14-0'), 'processed');
+  await put('events:health', '15-0', { type: 'provider.paused', key: 'health:zoho', v: '1', data: '{}' });
+  assert.is(await statusOf('health-15-0'), 'queued');
+  await redis.zadd(keys.parked('alert'), Date.now() + 60_000, 'health-15-0');
+  assert.is(await statusOf('health-15-0'), 'retrying');
+  await redis.zrem(keys.parked('alert'), 'health-15-0');
+  await put('events:alerted', '16-0', {
+    type: 'alert.sent',
+    key: 'health:zoho',
+    v: '1',
+    cause: 'health-15-0',
+    data: '{}',
+  });
+  await redis.hset(keys.progress('health:zoho'), 'alerted-16-0', '');
+  assert.is(await statusOf('health-15-0'), 'processed');
 });
 
 const record = { spent: 2, firstFailureAt: 1, waitedMs: 3, parkedAt: 4, code: 'c', message: 'm' };

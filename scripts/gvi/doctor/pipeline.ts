@@ -1,6 +1,7 @@
 import type { AbandonedGroup } from '../../../src/lib/abandoned-groups.js';
 import { countDryRuns, dryRunsCommand } from '../../../src/lib/dry-runs.js';
 import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
+import { readRedisTime } from '../../../src/lib/maintenance.js';
 import { type GroupState, readOverview } from '../../../src/lib/overview.js';
 import { toRecord } from '../../../src/lib/runtime/entry.js';
 import { formatDuration } from '../format.js';
@@ -12,11 +13,11 @@ export const pipeline: Check = {
   needsRedis: true,
   async run(context) {
     const overview = await readOverview(context);
-    const isWorkerAlive = (await context.redis.exists(context.keys.lease('projector'))) === 1;
     const groups = await Promise.all(
       GROUPS.map(async (group) => {
         const state = overview.groups[group]!;
-        return inspectGroup(group, { ...(await readReaders(context, group)), isWorkerAlive, state });
+        const [readers, isWorkerAlive] = await Promise.all([readReaders(context, group), isHeardOf(context, group)]);
+        return inspectGroup(group, { ...readers, isWorkerAlive, state });
       }),
     );
     const pauses = overview.pauses.map(({ provider, kind, reason, since }) => {
@@ -43,8 +44,8 @@ const DEAD_MS = 60_000;
 const BEHIND_MS = 600_000;
 
 /**
- * Pure. Before 7.2 Redis knows a consumer from its first entry on and not when it last asked; whether any worker lives is
- * then told by the projector's lease, which each of them wants.
+ * Pure. Before 7.2 Redis knows a consumer from its first entry on and not when it last asked; whether a worker of the group
+ * lives is then told by its heartbeats.
  */
 export function inspectGroup(
   group: GroupName,
@@ -69,6 +70,11 @@ export function inspectGroup(
       ? `${group}; entries that wait: 0, and a worker runs`
       : `${group}; workers that read: ${consumers}, entries that wait: ${backlog}`,
   );
+}
+
+async function isHeardOf({ redis, keys }: DoctorContext, group: GroupName): Promise<boolean> {
+  const [last, now] = await Promise.all([redis.hget(keys.alive(group), '*last'), readRedisTime(redis)]);
+  return last !== null && now - Number(last) < DEAD_MS;
 }
 
 async function readReaders({ redis, keys }: DoctorContext, group: GroupName): Promise<Readers> {
