@@ -18,6 +18,7 @@ import { projections } from '../projections/index.js';
 import { makeApp } from './app.js';
 import { makeIngestMetrics } from './metrics.js';
 import { makeReadiness } from './readiness.js';
+import { keepRecent } from './recent.js';
 import { serve } from './serve.js';
 import { makeSources } from './sources/index.js';
 import { addSpoolMetrics } from './spool/metrics.js';
@@ -63,9 +64,13 @@ async function main(): Promise<void> {
     ...(await readOverview({ redis: queries, keys, countFailed })),
     projections: await readProjectionLags({ redis: queries, keys, projections }),
   }));
-  const append = makeAppend({ ...config, redis });
+  const appendOnly = makeAppend({ ...config, redis });
+  const recent = keepRecent({ redis, keys, append: appendOnly, log });
+  recent.addMetrics(metrics.registry);
+  const append = recent.keeping(appendOnly);
   const drainRedis = config.spool && connectRedis({ url: config.redisUrl, role: 'drain' });
-  const drainAppend = drainRedis && makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
+  const drainAppend =
+    drainRedis && recent.keeping(makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS }));
   const spool = config.spool && (await openSpool({ ...config.spool, append, drainAppend, log }));
   if (spool) addSpoolMetrics(metrics.registry, spool);
   const app = makeApp({
@@ -93,6 +98,7 @@ async function main(): Promise<void> {
     // A disk that hangs is not waited for: what is on it is drained at the next start.
     if (spool) await within(SPOOL_END_MS, spool.stop());
     watch.stop();
+    recent.stop();
     redis.disconnect();
     queries.disconnect();
     drainRedis?.disconnect();

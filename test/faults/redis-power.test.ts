@@ -1,17 +1,15 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
-import { findForgotten } from './harness/check-streams.js';
 import { check, type Loss } from './harness/checker.js';
 import type { InjectedFault } from './harness/fault-log.js';
 import { isAccepted, type Sent } from './harness/history.js';
-import { run, send } from './harness/load.js';
+import { send } from './harness/load.js';
 import { tapPower } from './harness/power-cut.js';
 import { countSpooled } from './harness/quiet.js';
 import { untilAllTake } from './harness/reading.js';
 import { killRedis } from './harness/redis-faults.js';
 import { besideFault, setStage, sized } from './harness/scenario.js';
-import { readSnapshot } from './harness/snapshot.js';
 import { makeStories } from './harness/stories.js';
 import { underLoad, withoutRestarts } from './harness/storm.js';
 import type { World } from './harness/world.js';
@@ -44,7 +42,7 @@ stage.inOwnWorld(
 );
 
 stage.inOwnWorld(
-  'appendfsync everysec: what was lost is known, and nothing is done twice',
+  'appendfsync everysec: what was lost is appended again, and nothing is done twice',
   { redis: { appendfsync: 'everysec' } },
   async (world) => {
     const power = tapPower(world, 'everysec');
@@ -68,6 +66,7 @@ stage.inOwnWorld(
         const load = { beforeMs: EVERYSEC_MS + 1_500, afterMs: 200, stories };
         const { sent, result: fault } = await underLoad(world, `cut ${n}`, cut, load);
         const { forgotten } = await check(world, { mayForget, losses });
+        assert.is(forgotten, 0, 'what was lost was not appended again');
         assert.ok(
           sent.some((one) => isAccepted(one) && one.outcome.at < fault.at && !mayForget(one)),
           'nothing was taken in that may not be forgotten',
@@ -77,11 +76,9 @@ stage.inOwnWorld(
     }
     power.release();
 
-    const lost = findForgotten(world, await readSnapshot(world));
-    assert.ok(lost.length > 0, 'nothing was lost, so nothing was shown');
-    // As a person does who compares with the provider's list.
-    await run(world, lost);
-    await check(world, { mayForget, losses });
+    const again = world.ingests().reduce((sum, part) => sum + part.said('redis had lost a webhook'), 0);
+    assert.ok(again > 0, 'nothing was lost, so nothing was shown');
+    console.log(`  ${again} webhooks were lost and appended again`);
   },
 );
 

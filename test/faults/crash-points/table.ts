@@ -240,7 +240,7 @@ const OPERATORS = 'an operator sends it: operations.test.ts, and the redrive in 
 /** Sent, and no point of its own: why nothing depends on whether a process dies there. */
 export const NO_POINTS: Record<string, string> = {
   ...allAre(READS, 'get mget hget hmget hgetall hlen exists pttl xrange xrevrange xlen xinfo xpending zcard zrange'),
-  ...allAre(READS, 'info config time skim count-deletions replay-load'),
+  ...allAre(READS, 'info config time skim count-deletions replay-load identify'),
   'GET /crm/v8/settings/fields': READS,
   'GET /crm/v8/Leads': READS,
   'GET /crm/v8/Leads/{id}/Notes': READS,
