@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis, type RedisOptions } from 'ioredis';
 import { findFreePort, launchRedis, untilExit } from '../../scripts/lib/redis-server.js';
+import { waitFor } from './wait-for.js';
 
 export type StartRedisOptions = {
   /** Further command line options of redis-server, as in `['--maxmemory', '4mb']`. */
@@ -85,6 +86,21 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<TestR
       removeDir();
     },
   };
+}
+
+/** SIGKILL. Resolves once the process is gone. */
+export async function endRedis(redis: Pick<TestRedis, 'pid' | 'kill'>): Promise<void> {
+  const { pid } = redis;
+  redis.kill('SIGKILL');
+  await waitFor('Redis to be gone', () => !isAlive(pid));
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 /** A free port can be taken by another test before the server binds it: then another one is tried. */

@@ -9,7 +9,7 @@ import { keepRecent, type Recent, type RecentOptions } from '../../src/ingest/re
 import { type Append, makeAppend, type WebhookEvent } from '../../src/lib/append.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
-import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { endRedis, startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 
 const test = suite('what Redis lost of late');
@@ -56,21 +56,12 @@ async function losePower(meanwhile: () => Promise<void>, downMs = 0): Promise<vo
   const [file, copy] = [join(server.dir, 'appendonlydir'), join(server.dir, 'copy')];
   cpSync(file, copy, { recursive: true });
   await meanwhile();
-  server.kill('SIGKILL');
-  await waitFor('its end', () => !isAlive(server.pid));
+  await endRedis(server);
   rmSync(file, { recursive: true });
   cpSync(copy, file, { recursive: true });
   const until = performance.now() + downMs;
   await waitFor('the end of the outage', () => performance.now() >= until);
   await server.restart();
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
 }
 
 test('it is appended again, in order; what is there makes no second entry', async () => {
@@ -128,8 +119,7 @@ test('it keeps so many bytes, and of what is older nothing', async () => {
 test('a Redis that comes back empty stays so: it may have been emptied on purpose', async () => {
   await start();
   await append(booked('first'));
-  server.kill('SIGKILL');
-  await waitFor('its end', () => !isAlive(server.pid));
+  await endRedis(server);
   rmSync(join(server.dir, 'appendonlydir'), { recursive: true });
   await server.restart();
   await waitFor('that to be told', () => said('redis came back empty') === 1);

@@ -5,9 +5,9 @@
 import { existsSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { endRedis } from '../../helpers/redis-server.js';
 import { waitFor } from '../../helpers/wait-for.js';
 import type { InjectedFault } from './fault-log.js';
-import { endRedis } from './redis-faults.js';
 import type { World } from './world.js';
 
 export type PowerLine = {

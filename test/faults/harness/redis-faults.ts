@@ -3,6 +3,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GROUPS, streamsOf } from '../../../src/lib/events.js';
+import { endRedis } from '../../helpers/redis-server.js';
 import { waitFor } from '../../helpers/wait-for.js';
 import type { InjectedFault } from './fault-log.js';
 import type { World } from './world.js';
@@ -33,13 +34,6 @@ export async function killRedis(
   await Promise.all([sleep(downMs), whileDown()]);
   await redis.restart();
   return healed(fault);
-}
-
-/** Resolves once the process is gone. */
-export async function endRedis(redis: World['redis']): Promise<void> {
-  const { pid } = redis;
-  redis.kill('SIGKILL');
-  await waitFor('Redis to be gone', () => !isAlive(pid));
 }
 
 export async function flushRedis({ client, faultLog }: World): Promise<InjectedFault> {
@@ -120,12 +114,4 @@ export async function setGroupsBack({ client, keys, faultLog }: World): Promise<
 function healed(fault: InjectedFault): InjectedFault {
   fault.healedAt = Date.now();
   return fault;
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
 }
