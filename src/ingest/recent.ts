@@ -27,7 +27,7 @@ export type RecentOptions = {
   append: Append;
   log: Logger;
   everyMs?: number;
-  /** Counted while Redis takes something in: what was taken in before an outage is kept through it. */
+  /** Counted while Redis answers: what was taken in before an outage is kept through it. */
   keptMs?: number;
   /** Of the bodies; the oldest go first. */
   bytesMax?: number;
@@ -80,6 +80,10 @@ export function keepRecent(options: RecentOptions): Recent {
     const size = (webhook.kind === 'event' ? webhook.data : webhook.body).length;
     kept.set(delivery, { webhook, delivery, at: performance.now(), bytes: size });
     bytes += size;
+    prune();
+  }
+
+  function prune(): void {
     for (const old of kept.values()) {
       if (old.at >= performance.now() - keptMs && bytes <= bytesMax) return;
       forget(old);
@@ -103,7 +107,8 @@ export function keepRecent(options: RecentOptions): Recent {
   function notice(id: string, streamsThere: number): void {
     const isOther = server !== undefined && server !== id;
     server = id;
-    if (!isOther || kept.size === 0) return;
+    if (!isOther) return prune();
+    if (kept.size === 0) return;
     if (streamsThere === 0) {
       // One that was emptied on purpose looks the same.
       log.warn({ webhooks: kept.size }, 'redis came back empty: what was taken in of late is not appended again');
