@@ -107,8 +107,8 @@ export function keepRecent(options: RecentOptions): Recent {
   function notice(id: string, streamsThere: number): void {
     const isOther = server !== undefined && server !== id;
     server = id;
-    if (!isOther) return prune();
-    if (kept.size === 0) return;
+    if (!isOther) prune();
+    if (!isOther || kept.size === 0) return;
     if (streamsThere === 0) {
       // One that was emptied on purpose looks the same.
       log.warn({ webhooks: kept.size }, 'redis came back empty: what was taken in of late is not appended again');
