@@ -64,13 +64,13 @@ async function main(): Promise<void> {
     ...(await readOverview({ redis: queries, keys, countFailed })),
     projections: await readProjectionLags({ redis: queries, keys, projections }),
   }));
-  const appendOnly = makeAppend({ ...config, redis });
-  const recent = keepRecent({ redis, keys, append: appendOnly, log });
+  // For what no request waits for.
+  const drainRedis = connectRedis({ url: config.redisUrl, role: 'drain' });
+  const appendLater = makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
+  const recent = keepRecent({ connections: [redis, drainRedis], keys, append: appendLater, log });
   recent.addMetrics(metrics.registry);
-  const append = recent.keeping(appendOnly);
-  const drainRedis = config.spool && connectRedis({ url: config.redisUrl, role: 'drain' });
-  const drainAppend =
-    drainRedis && recent.keeping(makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS }));
+  const append = recent.keeping(makeAppend({ ...config, redis }));
+  const drainAppend = recent.keepingRepeats(appendLater);
   const spool = config.spool && (await openSpool({ ...config.spool, append, drainAppend, log }));
   if (spool) addSpoolMetrics(metrics.registry, spool);
   const app = makeApp({
@@ -101,7 +101,7 @@ async function main(): Promise<void> {
     recent.stop();
     redis.disconnect();
     queries.disconnect();
-    drainRedis?.disconnect();
+    drainRedis.disconnect();
     process.exit(0);
   };
   process.once('SIGTERM', stop);

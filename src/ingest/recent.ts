@@ -6,62 +6,90 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Counter, type Registry } from 'prom-client';
-import { type Append, nameDelivery, StoreUnavailableError } from '../lib/append.js';
+import { type Append, type AppendAnswer, keyOf, nameDelivery, StoreUnavailableError } from '../lib/append.js';
 import { STREAMS } from '../lib/events.js';
 import type { Keys } from '../lib/keys.js';
 import type { RedisClient } from '../lib/redis.js';
-import { loadScript } from '../lib/scripts.js';
+import { loadScript, type Script } from '../lib/scripts.js';
+import { isAway, reasonOf } from './spool/refusal.js';
 
 export type Recent = {
   /** The same append; what it takes in is kept for a while. */
   keeping: (append: Append) => Append;
+  /**
+   * The same, for what may have been appended before, of which it then keeps that, too. It rejects, as if Redis were away, while
+   * what Redis lacks is not there again: what is older comes first.
+   */
+  keepingRepeats: (append: Append) => Append;
   addMetrics: (registry: Registry) => void;
   stop: () => void;
 };
 
 export type RecentOptions = {
-  /** The connection that appends go by: it is asked which server they go to. */
-  redis: RedisClient;
+  /** Those that appends go by: each is asked which server they go to. */
+  connections: readonly RedisClient[];
   keys: Keys;
-  /** By which it is appended again. */
+  /** By which it is appended again, whatever its size. */
   append: Append;
   log: Logger;
   everyMs?: number;
-  /** Counted while Redis answers: what was taken in before an outage is kept through it. */
+  /** Before the last time that Redis was seen to be the same: an outage may last as long as it likes. */
   keptMs?: number;
+  /** What was taken in so long before that time is there, unless Redis was emptied. */
+  settledMs?: number;
   /** Of the bodies; the oldest go first. */
   bytesMax?: number;
 };
 
-type Kept = { webhook: Parameters<Append>[0]; delivery: string; at: number; bytes: number };
+type Webhook = Parameters<Append>[0];
+
+/** `key`: of the event that was made of it; of an older one's repeat not even a progress need be there. */
+type Kept = { webhook: Webhook; delivery: string; key: string | undefined; at: number; bytes: number };
+
+/** `seenAt`: when it was last asked and answered as the same. */
+type Connection = { identify: Script; server: string | undefined; seenAt: number };
 
 const EVERY_MS = 1_000;
+/** After an outage, until it is known what Redis lacks. */
+const UNSURE_EVERY_MS = 100;
 const KEPT_MS = 30_000;
+const SETTLED_MS = 3_000;
 const BYTES_MAX = 16 * 1024 * 1024;
-const RETRY_MS = 250;
+const RETRY_MS_MIN = 250;
+const RETRY_MS_MAX = 2_000;
+const REFUSALS_MAX = 5;
 
 export function keepRecent(options: RecentOptions): Recent {
-  const { redis, keys, append, log, everyMs = EVERY_MS, keptMs = KEPT_MS, bytesMax = BYTES_MAX } = options;
-  const identify = loadScript(redis, 'identify');
+  const { keys, append, log, everyMs = EVERY_MS, keptMs = KEPT_MS, settledMs = SETTLED_MS } = options;
+  const { bytesMax = BYTES_MAX } = options;
   const streams = STREAMS.map((stream) => keys.stream(stream));
   const stopping = new AbortController();
+  const connections = options.connections.map(
+    (redis): Connection => ({
+      identify: loadScript(redis, 'identify'),
+      server: undefined,
+      seenAt: Number.NEGATIVE_INFINITY,
+    }),
+  );
   /** By the names of the deliveries, the oldest first. */
   const kept = new Map<string, Kept>();
   const toAppend = new Map<string, Kept>();
+  /** The key of an event that must be there. */
+  let anchor: string | undefined;
   let bytes = 0;
-  let server: string | undefined;
+  let awayAt = performance.now();
   let isAppending = false;
   let found = 0;
-  void watch();
+  for (const connection of connections) void watch(connection);
 
   return {
-    keeping:
-      (inner) =>
-      async (webhook, delivery = nameDelivery()) => {
-        const answer = await inner(webhook, delivery);
-        if (answer.status !== 'duplicate') keep(webhook, delivery);
-        return answer;
-      },
+    keeping: (inner) => (webhook, delivery) =>
+      appendWith(inner, webhook, delivery, (answer) => answer.status !== 'duplicate' || answer.changed === true),
+    keepingRepeats: (inner) => (webhook, delivery) => {
+      if (isSettled()) return appendWith(inner, webhook, delivery, () => true);
+      const cause = new Error('what redis lacks is not there again yet');
+      return Promise.reject(new StoreUnavailableError('Redis did not take the webhook', { cause }));
+    },
     addMetrics(registry) {
       new Counter({
         name: 'gvi_ingest_appended_again_total',
@@ -73,51 +101,92 @@ export function keepRecent(options: RecentOptions): Recent {
         },
       });
     },
-    stop: () => stopping.abort(),
+    stop() {
+      stopping.abort();
+      if (toAppend.size > 0)
+        log.warn({ webhooks: toAppend.size }, 'ends before redis was given again what it may lack');
+    },
   };
 
-  function keep(webhook: Kept['webhook'], delivery: string): void {
-    const size = (webhook.kind === 'event' ? webhook.data : webhook.body).length;
-    kept.set(delivery, { webhook, delivery, at: performance.now(), bytes: size });
-    bytes += size;
-    prune();
-  }
-
-  function prune(): void {
-    for (const old of kept.values()) {
-      if (old.at >= performance.now() - keptMs && bytes <= bytesMax) return;
-      forget(old);
+  async function appendWith(
+    inner: Append,
+    webhook: Webhook,
+    delivery = nameDelivery(),
+    mustKeep: (answer: AppendAnswer) => boolean,
+  ): Promise<AppendAnswer> {
+    try {
+      const answer = await inner(webhook, delivery);
+      if (mustKeep(answer)) keep(webhook, delivery, answer);
+      return answer;
+    } catch (error) {
+      awayAt = performance.now();
+      throw error;
     }
   }
 
-  function forget(old: Kept): void {
+  function keep(webhook: Webhook, delivery: string, { status, idempotencyKey }: AppendAnswer): void {
+    forget(kept.get(delivery));
+    const size = (webhook.kind === 'event' ? webhook.data : webhook.body).length;
+    const key = status === 'duplicate' ? undefined : idempotencyKey;
+    kept.set(delivery, { webhook, delivery, key, at: performance.now(), bytes: size });
+    bytes += size;
+    for (const oldest of kept.values()) {
+      if (bytes <= bytesMax) return;
+      forget(oldest);
+    }
+  }
+
+  function forget(old: Kept | undefined): void {
+    if (old === undefined) return;
     kept.delete(old.delivery);
     bytes -= old.bytes;
   }
 
-  async function watch(): Promise<void> {
+  async function watch(connection: Connection): Promise<void> {
     while (!stopping.signal.aborted) {
-      // Of a Redis that is away its connection tells.
-      const answer = (await identify(streams, []).catch(() => undefined)) as [string, number] | undefined;
-      if (answer !== undefined) notice(...answer);
-      await sleep(everyMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {});
+      const askedAt = performance.now();
+      const places = [...streams, ...(anchor === undefined ? [] : [keys.progress(anchor)])];
+      // Why it does not answer its connection tells.
+      const answer = await connection.identify(places, [streams.length]).catch(() => undefined);
+      if (answer === undefined) awayAt = performance.now();
+      else notice(connection, askedAt, ...(answer as [string, number]));
+      const waitMs = isSettled() ? everyMs : Math.min(everyMs, UNSURE_EVERY_MS);
+      await sleep(waitMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {});
     }
   }
 
-  function notice(id: string, streamsThere: number): void {
-    const isOther = server !== undefined && server !== id;
-    server = id;
-    if (!isOther) prune();
-    if (!isOther || kept.size === 0) return;
-    if (streamsThere === 0) {
-      // One that was emptied on purpose looks the same.
-      log.warn({ webhooks: kept.size }, 'redis came back empty: what was taken in of late is not appended again');
-      for (const old of kept.values()) forget(old);
-      return;
+  function notice(connection: Connection, askedAt: number, id: string, wasEmptied: number): void {
+    const isSame = connection.server === id;
+    Object.assign(connection, { server: id, seenAt: askedAt });
+    if (wasEmptied === 1) forgetAll();
+    else if (isSame) age();
+    else if (kept.size > 0) giveAgain();
+  }
+
+  function age(): void {
+    const seenAt = Math.min(...connections.map((connection) => connection.seenAt));
+    for (const old of kept.values()) {
+      if (old.at >= seenAt - settledMs) return;
+      anchor = old.key ?? anchor;
+      if (old.at < seenAt - keptMs) forget(old);
     }
+  }
+
+  function forgetAll(): void {
+    if (kept.size > 0)
+      log.warn({ webhooks: kept.size }, 'redis was emptied: what was taken in of late is not appended again');
+    for (const old of kept.values()) forget(old);
+    anchor = undefined;
+  }
+
+  function giveAgain(): void {
     log.info({ webhooks: kept.size }, 'redis is another than before: what it lacks of late is appended again');
     for (const [delivery, one] of kept) toAppend.set(delivery, one);
     void appendAgain();
+  }
+
+  function isSettled(): boolean {
+    return toAppend.size === 0 && connections.every(({ seenAt }) => seenAt > awayAt);
   }
 
   async function appendAgain(): Promise<void> {
@@ -125,8 +194,11 @@ export function keepRecent(options: RecentOptions): Recent {
     isAppending = true;
     for (const { webhook, delivery } of toAppend.values()) {
       const answer = await appendUntilAnswered(webhook, delivery);
+      if (stopping.signal.aborted) return;
       toAppend.delete(delivery);
       if (answer === undefined || answer.status === 'duplicate') continue;
+      // It may be lost once more.
+      keep(webhook, delivery, answer);
       found += 1;
       const { eventId, idempotencyKey } = answer;
       log.warn({ eventId, key: idempotencyKey }, 'redis had lost a webhook; appended again');
@@ -134,13 +206,22 @@ export function keepRecent(options: RecentOptions): Recent {
     isAppending = false;
   }
 
-  async function appendUntilAnswered(webhook: Kept['webhook'], delivery: string) {
-    while (!stopping.signal.aborted) {
+  /** `undefined` where Redis refuses it for its own sake. */
+  async function appendUntilAnswered(webhook: Webhook, delivery: string): Promise<AppendAnswer | undefined> {
+    for (
+      let waitMs = RETRY_MS_MIN, refusals = 0;
+      !stopping.signal.aborted;
+      waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)
+    ) {
       try {
         return await append(webhook, delivery);
       } catch (error) {
-        if (!(error instanceof StoreUnavailableError)) throw error;
-        await sleep(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {});
+        if (!isAway(error)) refusals += 1;
+        if (refusals === REFUSALS_MAX) {
+          log.error({ key: keyOf(webhook), reason: reasonOf(error) }, 'redis refuses a webhook that it may have lost');
+          return undefined;
+        }
+        await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
       }
     }
     return undefined;

@@ -19,6 +19,7 @@ let server: TestRedis;
 let redis: RedisClient;
 let recent: Recent;
 let append: Append;
+let appendRepeat: Append;
 let lines: string[];
 
 test.before.each(async () => {
@@ -35,8 +36,9 @@ test.after.each(async () => {
 async function start(options: Partial<RecentOptions> = {}): Promise<void> {
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line).msg) });
   const plain = makeAppend({ redis, keyPrefix: keys.prefix, idempotencyTtlS: 3_600 });
-  recent = keepRecent({ redis, keys, append: plain, log, everyMs: 20, ...options });
+  recent = keepRecent({ connections: [redis], keys, append: plain, log, everyMs: 20, ...options });
   append = recent.keeping(plain);
+  appendRepeat = recent.keepingRepeats(plain);
   const isSeen = async () => (await server.connect().info('commandstats')).includes('cmdstat_exists');
   await waitFor('it to have seen which server that is', isSeen);
 }
@@ -99,11 +101,50 @@ test('what failed for good meanwhile, and is there, is not tried again', async (
 });
 
 test('an outage that is longer than it keeps what it took in costs nothing of that', async () => {
-  await start({ keptMs: 300 });
+  await start({ keptMs: 300, everyMs: 400 });
   await append(booked('first'));
   await losePower(async () => void (await append(booked('second'))), 400);
+  // Before it is known that this is another.
+  await waitFor('it to take something', () => append(booked('third')).catch(() => false));
   await waitFor('it', () => said('redis had lost a webhook') === 1);
-  assert.equal(await read(), ['first', 'second']);
+  assert.equal((await read()).sort(), ['first', 'second', 'third']);
+});
+
+test('what may be a repeat waits until what is older is there, and is kept although it is known', async () => {
+  await start();
+  await append(booked('first'));
+  await losePower(async () => {
+    await append(booked('second'));
+    // Its first append was answered too late, and so is repeated.
+    await redis.xadd(stream, '*', 'key', 'third', 'delivery', 'd3');
+    await redis.hset(keys.progress('third'), 'id', 'calendly-1-0');
+    await waitFor('it to be settled', () => appendRepeat(booked('third'), 'd3').catch(() => false));
+  });
+  await waitFor('it to take repeats', () => appendRepeat(booked('fourth'), 'd4').catch(() => false));
+  assert.equal(await read(), ['first', 'second', 'third', 'fourth']);
+});
+
+test('what Redis refuses for its own sake holds up no other', async () => {
+  await start();
+  await append(booked('first'));
+  await redis.set(keys.progress('second'), 'of another type');
+  await losePower(async () => {
+    await redis.del(keys.progress('second'));
+    for (const name of ['second', 'third']) await append(booked(name));
+  });
+  await waitFor('the other', async () => said('redis had lost a webhook') === 1 && (await read()).includes('third'));
+});
+
+test('what was there before a FLUSHALL does not come back with the restart after it', async () => {
+  await start();
+  await append(booked('first'));
+  await server.connect().flushall();
+  await waitFor('that to be seen', () => said('redis was emptied') === 1);
+  await append(booked('second'));
+  await server.restart();
+  await waitFor('it to look', saidItLooks);
+  await append(booked('third'));
+  assert.equal(await read(), ['second', 'third']);
 });
 
 test('it keeps so many bytes, and of what is older nothing', async () => {
@@ -122,7 +163,7 @@ test('a Redis that comes back empty stays so: it may have been emptied on purpos
   await endRedis(server);
   rmSync(join(server.dir, 'appendonlydir'), { recursive: true });
   await server.restart();
-  await waitFor('that to be told', () => said('redis came back empty') === 1);
+  await waitFor('that to be told', () => said('redis was emptied') === 1);
   assert.is((await append(booked('first'))).status, 'accepted');
 });
 
