@@ -17,8 +17,8 @@ export type Recent = {
   /** The same append; what it takes in is kept for a while. */
   keeping: (append: Append) => Append;
   /**
-   * The same, for what may have been appended before, of which it then keeps that, too. It rejects, as if Redis were away, while
-   * what Redis lacks is not there again: what is older comes first.
+   * The same for an append by the second connection that may be a repeat: a duplicate may be its own first try, and is kept as
+   * well. It rejects, as if Redis were away, while what Redis lacks is not there again: what is older comes first.
    */
   keepingRepeats: (append: Append) => Append;
   addMetrics: (registry: Registry) => void;
@@ -26,10 +26,11 @@ export type Recent = {
 };
 
 export type RecentOptions = {
-  /** Those that appends go by: each is asked which server they go to. */
-  connections: readonly RedisClient[];
+  /** The connection by which requests append, and the one for what no request waits for. Each is asked where it leads to. */
+  redis: RedisClient;
+  laterRedis: RedisClient;
   keys: Keys;
-  /** By which it is appended again, whatever its size. */
+  /** By the second connection: so it is appended again, whatever its size. */
   append: Append;
   log: Logger;
   everyMs?: number;
@@ -46,8 +47,8 @@ type Webhook = Parameters<Append>[0];
 /** `key`: of the event that was made of it; of an older one's repeat not even a progress need be there. */
 type Kept = { webhook: Webhook; delivery: string; key: string | undefined; at: number; bytes: number };
 
-/** `seenAt`: when it was last asked and answered as the same. */
-type Connection = { identify: Script; server: string | undefined; seenAt: number };
+/** `seenAt`: when it was last asked something that it answered; `awayAt`: when it last did not answer. */
+type Connection = { identify: Script; server: string | undefined; seenAt: number; awayAt: number };
 
 const EVERY_MS = 1_000;
 /** After an outage, until it is known what Redis lacks. */
@@ -64,32 +65,36 @@ export function keepRecent(options: RecentOptions): Recent {
   const { bytesMax = BYTES_MAX } = options;
   const streams = STREAMS.map((stream) => keys.stream(stream));
   const stopping = new AbortController();
-  const connections = options.connections.map(
-    (redis): Connection => ({
-      identify: loadScript(redis, 'identify'),
-      server: undefined,
-      seenAt: Number.NEGATIVE_INFINITY,
-    }),
-  );
+  const [later, requests] = [options.laterRedis, options.redis].map(makeConnection) as [Connection, Connection];
   /** By the names of the deliveries, the oldest first. */
   const kept = new Map<string, Kept>();
   const toAppend = new Map<string, Kept>();
   /** The key of an event that must be there. */
   let anchor: string | undefined;
   let bytes = 0;
-  let awayAt = performance.now();
   let isAppending = false;
   let found = 0;
-  for (const connection of connections) void watch(connection);
+  for (const connection of [requests, later]) void watch(connection);
 
   return {
-    keeping: (inner) => (webhook, delivery) =>
-      appendWith(inner, webhook, delivery, (answer) => answer.status !== 'duplicate' || answer.changed === true),
-    keepingRepeats: (inner) => (webhook, delivery) => {
-      if (isSettled()) return appendWith(inner, webhook, delivery, () => true);
-      const cause = new Error('what redis lacks is not there again yet');
-      return Promise.reject(new StoreUnavailableError('Redis did not take the webhook', { cause }));
-    },
+    keeping:
+      (inner) =>
+      async (webhook, delivery = nameDelivery()) => {
+        const answer = await inner(webhook, delivery);
+        if (answer.status !== 'duplicate' || answer.changed) keep(webhook, delivery, answer);
+        return answer;
+      },
+    keepingRepeats:
+      (inner) =>
+      async (webhook, delivery = nameDelivery()) => {
+        if (!isSettled(later)) {
+          const cause = new Error('what redis lacks is not there again yet');
+          throw new StoreUnavailableError('Redis did not take the webhook', { cause });
+        }
+        const answer = await inner(webhook, delivery);
+        keep(webhook, delivery, answer);
+        return answer;
+      },
     addMetrics(registry) {
       new Counter({
         name: 'gvi_ingest_appended_again_total',
@@ -107,22 +112,6 @@ export function keepRecent(options: RecentOptions): Recent {
         log.warn({ webhooks: toAppend.size }, 'ends before redis was given again what it may lack');
     },
   };
-
-  async function appendWith(
-    inner: Append,
-    webhook: Webhook,
-    delivery = nameDelivery(),
-    mustKeep: (answer: AppendAnswer) => boolean,
-  ): Promise<AppendAnswer> {
-    try {
-      const answer = await inner(webhook, delivery);
-      if (mustKeep(answer)) keep(webhook, delivery, answer);
-      return answer;
-    } catch (error) {
-      awayAt = performance.now();
-      throw error;
-    }
-  }
 
   function keep(webhook: Webhook, delivery: string, { status, idempotencyKey }: AppendAnswer): void {
     forget(kept.get(delivery));
@@ -148,9 +137,9 @@ export function keepRecent(options: RecentOptions): Recent {
       const places = [...streams, ...(anchor === undefined ? [] : [keys.progress(anchor)])];
       // Why it does not answer its connection tells.
       const answer = await connection.identify(places, [streams.length]).catch(() => undefined);
-      if (answer === undefined) awayAt = performance.now();
+      if (answer === undefined) connection.awayAt = performance.now();
       else notice(connection, askedAt, ...(answer as [string, number]));
-      const waitMs = isSettled() ? everyMs : Math.min(everyMs, UNSURE_EVERY_MS);
+      const waitMs = isSettled(connection) ? everyMs : Math.min(everyMs, UNSURE_EVERY_MS);
       await sleep(waitMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {});
     }
   }
@@ -164,7 +153,7 @@ export function keepRecent(options: RecentOptions): Recent {
   }
 
   function age(): void {
-    const seenAt = Math.min(...connections.map((connection) => connection.seenAt));
+    const seenAt = Math.min(requests.seenAt, later.seenAt);
     for (const old of kept.values()) {
       if (old.at >= seenAt - settledMs) return;
       anchor = old.key ?? anchor;
@@ -185,8 +174,8 @@ export function keepRecent(options: RecentOptions): Recent {
     void appendAgain();
   }
 
-  function isSettled(): boolean {
-    return toAppend.size === 0 && connections.every(({ seenAt }) => seenAt > awayAt);
+  function isSettled({ seenAt, awayAt }: Connection): boolean {
+    return toAppend.size === 0 && seenAt > awayAt;
   }
 
   async function appendAgain(): Promise<void> {
@@ -226,4 +215,18 @@ export function keepRecent(options: RecentOptions): Recent {
     }
     return undefined;
   }
+}
+
+/** Each time that it breaks it may lead elsewhere afterwards. */
+function makeConnection(redis: RedisClient): Connection {
+  const connection: Connection = {
+    identify: loadScript(redis, 'identify'),
+    server: undefined,
+    seenAt: Number.NEGATIVE_INFINITY,
+    awayAt: performance.now(),
+  };
+  redis.on('close', () => {
+    connection.awayAt = performance.now();
+  });
+  return connection;
 }

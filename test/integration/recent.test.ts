@@ -36,7 +36,7 @@ test.after.each(async () => {
 async function start(options: Partial<RecentOptions> = {}): Promise<void> {
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line).msg) });
   const plain = makeAppend({ redis, keyPrefix: keys.prefix, idempotencyTtlS: 3_600 });
-  recent = keepRecent({ connections: [redis], keys, append: plain, log, everyMs: 20, ...options });
+  recent = keepRecent({ redis, laterRedis: redis, keys, append: plain, log, everyMs: 20, ...options });
   append = recent.keeping(plain);
   appendRepeat = recent.keepingRepeats(plain);
   const isSeen = async () => (await server.connect().info('commandstats')).includes('cmdstat_exists');
