@@ -18,7 +18,8 @@ const stage = setStage(test, import.meta.url, { gemini: besideFault({ latencyMs:
 const SLACK_MS = 2_000;
 const ANSWER_MS = sized(30_000, 2_000 + SLACK_MS);
 const RECOVERY_MS = sized(30_000, 5_000 + SLACK_MS);
-const TAIL_MS = sized(800, 3_000);
+/** Less than sentinels take to lead a replica back. */
+const TAIL_MS = sized(800, 1_500);
 const TAIL_MS_MAX = 6_000;
 const TIMES = sized(1, 3);
 /** What is taken in well before and after must all be there. */
@@ -66,7 +67,7 @@ stage.inOwnWorld('behind an address that still leads to the demoted master for a
 
 test.run();
 
-/** Resolves once the master alone has something. Sentinels lead a replica back that follows nobody, now and then at once. */
+/** Resolves once the master alone has something. Sentinels lead back a replica that follows nobody, now and then sooner than it is killed. */
 async function makeTail({ history }: World, redis: ReplicatedRedis): Promise<void> {
   await waitFor('a tail', async () => {
     const since = Date.now();
