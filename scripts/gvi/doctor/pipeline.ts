@@ -13,10 +13,14 @@ export const pipeline: Check = {
   needsRedis: true,
   async run(context) {
     const overview = await readOverview(context);
+    const now = await readRedisTime(context.redis);
     const groups = await Promise.all(
       GROUPS.map(async (group) => {
         const state = overview.groups[group]!;
-        const [readers, isWorkerAlive] = await Promise.all([readReaders(context, group), isHeardOf(context, group)]);
+        const [readers, isWorkerAlive] = await Promise.all([
+          readReaders(context, group),
+          isHeardOf(context, group, now),
+        ]);
         return inspectGroup(group, { ...readers, isWorkerAlive, state });
       }),
     );
@@ -72,8 +76,8 @@ export function inspectGroup(
   );
 }
 
-async function isHeardOf({ redis, keys }: DoctorContext, group: GroupName): Promise<boolean> {
-  const [last, now] = await Promise.all([redis.hget(keys.alive(group), '*last'), readRedisTime(redis)]);
+async function isHeardOf({ redis, keys }: DoctorContext, group: GroupName, now: number): Promise<boolean> {
+  const last = await redis.hget(keys.alive(group), '*last');
   return last !== null && now - Number(last) < DEAD_MS;
 }
 

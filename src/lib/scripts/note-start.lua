@@ -9,8 +9,8 @@
 local now, state = now_ms(), ARGV[5]
 local prefix = string.match(KEYS[1], '^(.*)events:%a+$')
 -- A claim that went with the whole consumer is given back, as nobody else would find the entry.
-local is_own = #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) > 0
-if not is_own and restore_claim(prefix, KEYS[1], ARGV[1], ARGV[2], ARGV[4], ARGV[3]) ~= 'restored' then return 0 end
+local claim = restore_claim(prefix, KEYS[1], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
+if claim ~= 'restored' and claim ~= 'own' then return 0 end
 local control_ms = state == 'alone' and left_of(redis.call('HGET', KEYS[3], '*control'), now, CONTROL_MS_MAX) or 0
 if control_ms > 0 then return -control_ms end
 local strikes = parse_strikes(redis.call('HGET', KEYS[2], ARGV[4]))

@@ -81,10 +81,10 @@ end
 -- went. A dead worker's is delivered anew, so that it is found a visibility timeout later: at once would be too early for one
 -- that is late.
 local is_gone = {}
-local function rebase(row)
-  if is_gone[row.owner] == nil then is_gone[row.owner] = redis.call('HGET', alive, row.owner) == 'dead' end
-  if not is_gone[row.owner] then return end
-  redis.call('XCLAIM', stream, group, row.owner, 0, row.id, 'IDLE', 1, 'RETRYCOUNT', row.deliveries, 'JUSTID')
+local function rebase(id, owner, deliveries)
+  if is_gone[owner] == nil then is_gone[owner] = redis.call('HGET', alive, owner) == 'dead' end
+  if not is_gone[owner] then return end
+  redis.call('XCLAIM', stream, group, owner, 0, id, 'IDLE', 1, 'RETRYCOUNT', deliveries, 'JUSTID')
 end
 
 local cursor, scanned = ARGV[4], 0
@@ -92,8 +92,9 @@ repeat
   local start = cursor == '0-0' and '-' or '(' .. cursor
   local page = redis.call('XPENDING', stream, group, start, '+', PAGE)
   for _, item in ipairs(page) do
-    local row = { id = item[1], owner = item[2], deliveries = item[4] }
-    if item[3] >= visibility_ms then consider(row) elseif item[3] <= 0 then rebase(row) end
+    local id, owner, idle_ms, deliveries = item[1], item[2], item[3], item[4]
+    if idle_ms >= visibility_ms then consider({ id = id, owner = owner, deliveries = deliveries })
+    elseif idle_ms <= 0 then rebase(id, owner, deliveries) end
     cursor = item[1]
   end
   scanned = scanned + #page

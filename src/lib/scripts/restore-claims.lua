@@ -3,11 +3,11 @@
 --
 -- KEYS[1] attempts
 -- ARGV: group, consumer, key prefix, then event ids
--- Returns the event ids that are lost, or done. Sent twice it finds what it gave back the first time to be its own
+-- Returns the event ids that are lost, or done
 local lost = {}
 for i = 4, #ARGV do
   local stream, id = split_event_id(ARGV[i])
-  local is_own = #redis.call('XPENDING', ARGV[3] .. stream, ARGV[1], id, id, 1, ARGV[2]) > 0
-  if not is_own and restore_claim(ARGV[3], ARGV[3] .. stream, ARGV[1], ARGV[2], ARGV[i], id) ~= 'restored' then lost[#lost + 1] = ARGV[i] end
+  local claim = restore_claim(ARGV[3], ARGV[3] .. stream, ARGV[1], ARGV[2], ARGV[i], id)
+  if claim ~= 'restored' and claim ~= 'own' then lost[#lost + 1] = ARGV[i] end
 end
 return lost
