@@ -44,11 +44,16 @@ const STABLE_MS = 500;
 const TOOL_ROUNDS_MAX = 3;
 
 export function connectRedis({ url, role, log, blockMsMax = BLOCK_MS_MAX }: ConnectOptions): RedisClient {
-  const client = makeClient(url, role, optionsOf(role, blockMsMax));
+  let isGivenUp = false;
+  const nextRoundMs = (times: number) => {
+    isGivenUp = role === 'tool' && times > TOOL_ROUNDS_MAX;
+    return isGivenUp ? null : reconnectMs(times);
+  };
+  const client = makeClient(url, optionsOf(role, blockMsMax), nextRoundMs);
   reportStateChanges(client, log);
   leaveOnce(client);
   leaveWrongDb(client);
-  if (role !== 'tool') reviveAfterEnd(client);
+  reviveAfterEnd(client, () => isGivenUp);
   if (role === 'worker' || role === 'tool') allowSmallWritesAtLimit(client);
   return client;
 }
@@ -111,9 +116,8 @@ function optionsOf(role: ConnectionRole, blockMsMax: number): Options {
 /** Left out is how a reply of RESP3 would look, on which the client's type depends. */
 type Options = Omit<RedisOptions, 'replyMapping'> & { protocol: 2 };
 
-function makeClient(url: string, role: ConnectionRole, options: Options): RedisClient {
-  const roundsMax = role === 'tool' ? TOOL_ROUNDS_MAX : Number.POSITIVE_INFINITY;
-  const nextRoundMs = (times: number) => (times > roundsMax ? null : reconnectMs(times));
+/** `nextRoundMs` tells when to ask the nodes or sentinels once more after a round of them, `null` for never. */
+function makeClient(url: string, options: Options, nextRoundMs: (times: number) => number | null): RedisClient {
   if (url.startsWith('redis-sentinel:')) {
     const { hosts, name, credentials, sentinelCredentials, tls, db } = parseNodeList(url);
     return new Redis({
@@ -163,9 +167,9 @@ function makeReconnectOnError(): (error: Error) => false | 2 {
 
 /**
  * ioredis gives a connection up for good where a failover is announced while it asks a sentinel for the master. Ours end
- * only when we say so.
+ * only when we say so, or when a tool has given up.
  */
-function reviveAfterEnd(client: RedisClient): void {
+function reviveAfterEnd(client: RedisClient, isGivenUp: () => boolean): void {
   let isClosed = false;
   const disconnect = client.disconnect.bind(client);
   client.disconnect = (reconnect = false) => {
@@ -173,7 +177,7 @@ function reviveAfterEnd(client: RedisClient): void {
     disconnect(reconnect);
   };
   client.on('end', () => {
-    if (isClosed) return;
+    if (isClosed || isGivenUp()) return;
     setTimeout(() => {
       if (!isClosed) client.connect().catch(() => {});
     }, reconnectMs(1));

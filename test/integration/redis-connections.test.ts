@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { findFreePort } from '../../scripts/lib/redis-server.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
 import { judgeRedisError } from '../../src/lib/redis-errors.js';
 import { startLink, type TestLink } from '../helpers/redis-link.js';
@@ -107,16 +108,25 @@ test('queries leave a dead link too, and wait for nothing', async () => {
   await waitFor('queries to be back', () => queries.ping().catch(() => false as const));
 });
 
-test('a connection that the library gives up for good is made again, one that we end is not', async () => {
-  const worker = connect({ role: 'worker' });
-  await worker.ping();
-  Redis.prototype.disconnect.call(worker);
-  await waitFor('the connection to be given up', () => worker.status === 'end');
-  await waitFor('it to be made again', () => worker.ping().catch(() => false as const));
-  worker.disconnect();
-  await waitFor('it to end', () => worker.status === 'end');
-  await waitFor('no wire to be left', () => link.connections() === 0);
-  assert.is(await worker.ping().catch(codeOf), 'CONNECTION_CLOSED');
+for (const role of ['worker', 'tool'] as const) {
+  test(`a ${role}'s connection that the library gives up for good is made again, one that we end is not`, async () => {
+    const client = connect({ role });
+    await client.ping();
+    Redis.prototype.disconnect.call(client);
+    await waitFor('the connection to be given up', () => client.status === 'end');
+    await waitFor('it to be made again', () => client.ping().catch(() => false as const));
+    client.disconnect();
+    await waitFor('it to end', () => client.status === 'end');
+    await waitFor('no wire to be left', () => link.connections() === 0);
+    assert.is(await client.ping().catch(codeOf), 'CONNECTION_CLOSED');
+  });
+}
+
+test('a tool whose sentinels all stay away has given up', async () => {
+  const sentinels = [await findFreePort(), await findFreePort()].map((port) => `127.0.0.1:${port}`);
+  const tool = connect({ role: 'tool', url: `redis-sentinel://${sentinels.join(',')}/mymaster` });
+  assert.match(await tool.ping().catch((error: Error) => error.message), 'retry is disabled');
+  assert.is(await tool.ping().catch(codeOf), 'CONNECTION_CLOSED');
 });
 
 test('going and coming back is one line each, however many tries there are in between', async () => {
