@@ -85,10 +85,10 @@ export function makeAppend({ redis, keyPrefix, idempotencyTtlS, timeoutMs = TIME
       );
     }
     const { source, type, key, contentHash, otherContent, requestId, data } = webhook;
-    const { stream, version } = catalogue[type];
+    const { stream, version, readBy } = catalogue[type];
     const eventKeys = [keys.stream(stream), ...guardsOf(key)];
     const streamName = stream.slice('events:'.length);
-    const common = [idempotencyTtlS, streamName, type, key, version, data, contentHash, delivery];
+    const common = [idempotencyTtlS, streamName, type, key, version, data, contentHash, delivery, readBy[0]];
     if (otherContent === 'revision') {
       const requestHash = requestId === undefined ? '' : shortHash(requestId);
       return run([...eventKeys, keys.requests(key)], ['revisions', ...common, requestHash]);

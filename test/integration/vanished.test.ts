@@ -70,6 +70,27 @@ test('one that no group has read is reported once, and a delivery after that is 
   await history.ended(again.eventId!);
 });
 
+test('one that is delivered again before anybody has looked is told, once, beside its new try', async () => {
+  const { eventId } = await append('a');
+  const stream = keys().stream('events:calendly');
+  await redis.xgroup('CREATE', stream, 'enrich', '0');
+  await redis.xreadgroup('GROUP', 'enrich', 'w1', 'COUNT', 1, 'STREAMS', stream, '>');
+  await redis.xdel(stream, idOf(eventId!));
+  const again = await append('a');
+  assert.equal([again.status, (await append('a')).status], ['accepted', 'duplicate']);
+  const history = await start();
+  await history.ended(again.eventId!);
+  // Whoever finds it in what is pending tells nothing twice.
+  await waitFor('nothing to be pending', async () => (await redis.xpending(stream, 'enrich'))[0] === 0);
+  const failures = await readOpenFailures({ redis, keys: keys() });
+  assert.equal(
+    failures.map((failure) => [failure.eventId, failure.group, failure.error.code]),
+    [[eventId, 'enrich', 'entry_lost']],
+  );
+  assert.is(await redis.xlen(keys().stream('events:failed')), 1);
+  assert.is(await history.statusOf(again.eventId!), 'processed');
+});
+
 test('what goes with its whole stream is told as well, also where the stream was made anew and filled again', async () => {
   const ids = [(await append('a')).eventId!, (await append('b')).eventId!];
   assert.equal(await report(), []);

@@ -284,7 +284,11 @@ export function makeDeliverer(options: DelivererOptions): Deliverer {
     const isSettled = await settler.settle(entry, settlement);
     if (isHeld(item)) held.delete(entry.eventId);
     if (isSettled && settlement.kind === 'park') options.onParked(settlement.delayMs);
-    if (!isSettled) log.warn({ group: consumer.name, event: entry.eventId }, 'claim lost; another worker settles it');
+    if (!isSettled)
+      log.warn(
+        { group: consumer.name, event: entry.eventId },
+        'claim lost: another worker settles it, or its entry was deleted',
+      );
     return isSettled && settlement.kind === 'done';
   }
 

@@ -6,9 +6,11 @@
 -- ARGV  1 mode  2 lifetime of idem:seen in seconds  3 what event ids of the stream begin with  4 type  5 key  6 version
 --       7 data  8 content hash ('' for none)
 -- mode 'once':      a body kept for a fix.           ARGV 9 source  10 reason
--- mode 'unchanged': other content is kept for a fix. ARGV 9 delivery  10 source  11 key of the kept body
---                   12 version of its type            KEYS 5 rejected stream  6 its idem:seen  7 its progress
--- mode 'revisions': other content is a new revision. ARGV 9 delivery  10 hash of the request id ('' for none)
+-- mode 'unchanged': other content is kept for a fix. ARGV 9 delivery  10 group that reads it  11 source
+--                   12 key of the kept body  13 version of its type
+--                   KEYS 5 rejected stream  6 its idem:seen  7 its progress
+-- mode 'revisions': other content is a new revision. ARGV 9 delivery  10 group that reads it
+--                   11 hash of the request id ('' for none)
 --                   KEYS 5 request ids of duplicates
 -- A delivery makes one entry, however often it is sent: its name stands in that. Another one of an
 -- event that has failed, or of which an entry was deleted before its end, is a new try.
@@ -16,8 +18,9 @@
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
 
 local function append(entry, ...)
-  local id = redis.call('XADD', entry.stream, '*', 'type', entry.type, 'key', entry.key, 'at', iso(now_ms()),
-    'v', entry.version, 'data', data, ...)
+  local now = now_ms()
+  local id = add_entry(entry.stream, now, 'type', entry.type, 'key', entry.key, 'at', iso(now), 'v', entry.version,
+    'data', data, ...)
   local event_id = entry.stream_name .. '-' .. id
   redis.call('SET', entry.seen, event_id, 'EX', lifetime)
   redis.call('HSET', entry.progress, 'id', event_id, event_id, '')
@@ -72,22 +75,30 @@ local function has_made_entry(entry, delivery)
   return false
 end
 
--- Whether a later step of the try was deleted, and that was told.
-local function has_lost_step(entry, try)
-  local lost = string.sub(KEYS[4], 1, #KEYS[4] - #ARGV[5]) .. 'lost:'
+-- Event ids of what came of the current try.
+local function later_steps(entry, own, try)
+  local steps = {}
   for _, event_id in ipairs(redis.call('HKEYS', entry.progress)) do
     local _, id = split_event_id(event_id)
     local is_of_try = id and tonumber(string.match(id, '^%d+')) >= tonumber(string.match(try, '^%d+'))
-    if is_of_try and redis.call('HGET', lost .. event_id, 'state') == 'lost' then return true end
+    if is_of_try and event_id ~= own then steps[#steps + 1] = event_id end
   end
-  return false
+  return steps
 end
 
--- What was deleted before it came to its end comes to none any more. Where nothing but `idem:seen` is left it has ended.
-local function has_vanished(entry)
-  local _, id = split_event_id(redis.call('HGET', entry.progress, 'id') or '')
-  if not id or redis.call('EXISTS', entry.processed) == 1 then return false end
-  return #redis.call('XRANGE', entry.stream, id, id) == 0 or has_lost_step(entry, id)
+-- What was deleted before it came to its end comes to none any more: its entry, or a later step, of which that was told.
+-- Where nothing but `idem:seen` is left it has ended. Returns whether that is so, and the entry where nobody has done it.
+local prefix = string.sub(KEYS[4], 1, #KEYS[4] - #('progress:' .. ARGV[5]))
+local function find_vanished(entry)
+  local own = redis.call('HGET', entry.progress, 'id') or ''
+  local _, try = split_event_id(own)
+  if not try or redis.call('EXISTS', entry.processed) == 1 then return false end
+  local steps = later_steps(entry, own, try)
+  if #redis.call('XRANGE', entry.stream, try, try) == 0 then return true, #steps == 0 and own or nil end
+  for _, step in ipairs(steps) do
+    if redis.call('HGET', prefix .. 'progress:lost:' .. step, 'state') == 'lost' then return true end
+  end
+  return false
 end
 
 -- Other content under a known key, kept once for each body; each says of the other that there is one.
@@ -95,14 +106,14 @@ local function keep_changed(entry)
   local first = redis.call('HGET', entry.progress, 'hash')
   if not first or first == hash or has_made_entry(entry, ARGV[9]) then return '' end
   local kept = { stream = KEYS[5], seen = KEYS[6], progress = KEYS[7], stream_name = 'rejected',
-    type = 'webhook.rejected', key = ARGV[11], version = ARGV[12] }
+    type = 'webhook.rejected', key = ARGV[12], version = ARGV[13] }
   if not current_try(kept) then
-    redis.call('HSET', entry.progress, 'changed-' .. reject(kept, ARGV[10], 'changed', 'of', entry.key), '')
+    redis.call('HSET', entry.progress, 'changed-' .. reject(kept, ARGV[11], 'changed', 'of', entry.key), '')
   end
   return 'changed'
 end
 
-local revision = mode == 'revisions' and find_revision(ARGV[10]) or 1
+local revision = mode == 'revisions' and find_revision(ARGV[11]) or 1
 local suffix = revision > 1 and ':r' .. revision or ''
 local entry = { stream = KEYS[1], seen = KEYS[2] .. suffix, progress = KEYS[4] .. suffix, stream_name = ARGV[3],
   processed = KEYS[3] .. suffix, type = ARGV[4], key = ARGV[5] .. suffix, version = ARGV[6] }
@@ -110,20 +121,23 @@ local entry = { stream = KEYS[1], seen = KEYS[2] .. suffix, progress = KEYS[4] .
 local event_id = current_try(entry)
 local is_known = event_id or redis.call('EXISTS', entry.processed) == 1
 local state = redis.call('HGET', entry.progress, 'state')
-local has_failed = state == 'failed' or (not state and has_vanished(entry))
+local has_vanished, undone = false, nil
+if not state then has_vanished, undone = find_vanished(entry) end
+local has_failed = state == 'failed' or has_vanished
 if is_known and (not has_failed or has_made_entry(entry, ARGV[9])) then
-  if mode == 'revisions' then remember_duplicate(revision, ARGV[10]) end
+  if mode == 'revisions' then remember_duplicate(revision, ARGV[11]) end
   return { 'duplicate', event_id or '', entry.key, mode == 'unchanged' and keep_changed(entry) or '' }
 end
 
 if mode == 'once' then return { 'accepted', reject(entry, ARGV[9], ARGV[10]), entry.key, '' } end
 
-if mode == 'revisions' and ARGV[10] ~= '' then
-  event_id = append(entry, 'hash', hash, 'delivery', ARGV[9], 'request', ARGV[10])
+if mode == 'revisions' and ARGV[11] ~= '' then
+  event_id = append(entry, 'hash', hash, 'delivery', ARGV[9], 'request', ARGV[11])
 else
   event_id = append(entry, 'hash', hash, 'delivery', ARGV[9])
 end
+if undone then report_lost(prefix, undone, ARGV[10]) end
 redis.call('HSETNX', entry.progress, 'hash', hash)
 redis.call('HDEL', entry.progress, 'state')
-if mode == 'revisions' then remember_revision(revision, ARGV[10]) end
+if mode == 'revisions' then remember_revision(revision, ARGV[11]) end
 return { 'accepted', event_id, entry.key, '' }

@@ -22,6 +22,6 @@ local since = iso(now)
 redis.call('HSET', KEYS[1], 'kind', ARGV[2], 'reason', ARGV[3], 'since', since, 'probeMs', every_ms,
   'probeAt', now + math.max(every_ms, asked_ms))
 local data = cjson.encode({ provider = ARGV[1], kind = ARGV[2], reason = ARGV[3], since = since })
-redis.call('XADD', KEYS[2], '*', 'type', 'provider.paused', 'key', 'health:' .. ARGV[1] .. ':' .. since, 'at', since,
-  'v', '1', 'data', data)
+add_entry(KEYS[2], now, 'type', 'provider.paused', 'key', 'health:' .. ARGV[1] .. ':' .. since, 'at', since, 'v', '1',
+  'data', data)
 return 1

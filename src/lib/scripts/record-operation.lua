@@ -7,5 +7,5 @@
 for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 100)) do
   if field(entry[2], 'key') == ARGV[1] then return entry[1] end
 end
-return redis.call('XADD', KEYS[1], '*', 'type', 'operation.done', 'key', ARGV[1], 'at', iso(now_ms()), 'v', ARGV[2],
-  'data', ARGV[3])
+local now = now_ms()
+return add_entry(KEYS[1], now, 'type', 'operation.done', 'key', ARGV[1], 'at', iso(now), 'v', ARGV[2], 'data', ARGV[3])

@@ -37,7 +37,7 @@ local function append(stream, fields)
   for i = 1, #fields, 2 do
     if fields[i] == 'at' then fields[i + 1] = now_iso end
   end
-  return redis.call('XADD', stream, '*', unpack(fields))
+  return add_entry(stream, now, unpack(fields))
 end
 
 local STANDS = { done = 'done', ack = 'done', fail = 'failed', park = 'put off', wait = 'put off' }
