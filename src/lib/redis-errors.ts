@@ -99,6 +99,8 @@ const TABLE: readonly Row[] = [
   reply('NOAUTH', 'configuration'),
   reply('WRONGPASS', 'configuration'),
   reply('NOPERM', 'configuration'),
+  // Of what a script may not do Redis tells without that word: 7.0 in the first way, later versions in the second.
+  replyLike('NOPERM', 'configuration', /^ERR .*(user executing the script can't|ACL failure in script)/),
   reply('DENIED', 'configuration'),
   // Of a single server: it is a node of a cluster. The cluster client follows these by itself.
   reply('MOVED', 'configuration'),

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { StoreUnavailableError, shortHash } from '../../src/lib/append.js';
+import { judgeRedisError } from '../../src/lib/redis-errors.js';
 import {
   type AppendBench,
   BOOKING_KEY,
@@ -323,6 +324,23 @@ trouble('at the memory limit a new event is refused whole, and a known one still
   }
   assert.is((await bench.append(booked('x', 'calendly:invitee.created:BO-1'))).status, 'accepted');
 });
+
+trouble(
+  'while its user may not set a key nothing is appended, however often it is sent, and it counts as away',
+  async () => {
+    await bench.redis.call('ACL', 'SETUSER', 'app', 'on', '>pw', '~*', '&*', '+@all', '-set');
+    const app = bench.appendOver(bench.server.connect({ username: 'app', password: 'pw' }), 5_000);
+    for (let time = 1; time <= 3; time += 1) {
+      const error = await failureOf(app(booked(), 'one'));
+      assert.instance(error, StoreUnavailableError);
+      assert.is(judgeRedisError((error as Error).cause)?.code, 'NOPERM');
+    }
+    assert.is(await bench.redis.dbsize(), 0);
+    await bench.redis.call('ACL', 'SETUSER', 'app', '+set');
+    assert.is((await app(booked(), 'one')).status, 'accepted');
+    assert.is((await bench.entriesOf('calendly')).length, 1);
+  },
+);
 
 trouble('a Redis that hangs is given up on, and a later repeat finds what it did meanwhile', async () => {
   const client = bench.server.connect({ enableOfflineQueue: false, maxRetriesPerRequest: 0 });

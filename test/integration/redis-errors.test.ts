@@ -262,6 +262,12 @@ rows('login and rights', async () => {
   assert.is(await codeAsUser(at('few:wrong'), (client) => client.ping()), 'WRONGPASS');
   assert.is(await codeAsUser(at('few:right'), (client) => client.set('mine:a', '1')), 'NOPERM');
   assert.is(await codeAsUser(at('few:right'), (client) => client.get('yours:a')), 'NOPERM');
+  await raw.acl('SETUSER', 'few', '+eval');
+  const inScript = (key: string) => (client: Redis) => client.eval(`return redis.call('SET', KEYS[1], '1')`, 1, key);
+  assert.is(await codeAsUser(at('few:right'), inScript('mine:a')), 'NOPERM');
+  await raw.acl('SETUSER', 'few', '+set');
+  const elsewhere = (client: Redis) => client.eval(`return redis.call('SET', 'yours:a', '1')`, 0);
+  assert.is(await codeAsUser(at('few:right'), elsewhere), 'NOPERM');
   await raw.config('SET', 'requirepass', 'secret');
   assert.is(await codeAsUser(server.url, (client) => client.ping()), 'NOAUTH');
   await raw.config('SET', 'requirepass', '');

@@ -6,8 +6,10 @@ import { encodeFollowOn } from '../../src/lib/codec.js';
 import { type Keys, makeKeys } from '../../src/lib/keys.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { type Entry, toEntry } from '../../src/lib/runtime/entry.js';
-import { makeSettler, type Settlement } from '../../src/lib/runtime/settler.js';
+import { makeSettler, type Settlement, type Settler } from '../../src/lib/runtime/settler.js';
+import { reportVanished } from '../../src/lib/vanished.js';
 import { shareRedis } from '../helpers/shared-redis.js';
+import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking, pendingCount, readStream } from '../helpers/worker.js';
 
 const test = suite('settlements that come late or twice');
@@ -28,18 +30,21 @@ const KINDS = ['done', 'fail', 'park', 'wait', 'ack'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** Pending to a consumer, from whom others may claim it. */
-async function hold(consumer: string): Promise<Entry> {
+async function hold(consumer: string, key = KEY): Promise<Entry> {
   await redis.xgroup('CREATE', keys.stream(STREAM), GROUP, '0', 'MKSTREAM').catch(() => {});
-  await appendWebhook({ redis, keys }, { type: 'calendly.invitee.created', key: KEY, body: booking('a') });
+  await appendWebhook({ redis, keys }, { type: 'calendly.invitee.created', key, body: booking('a') });
   const reply = await redis.xreadgroup('GROUP', GROUP, consumer, 'COUNT', 1, 'STREAMS', keys.stream(STREAM), '>');
   const [[, [[id, flat]]]] = reply as [[string, [[string, string[]]]]];
   return toEntry(STREAM, [id, flat, 0], Date.now());
 }
 
-function settle(consumer: string, entry: Entry, settlement: Settlement): Promise<boolean> {
+function settle(consumer: string, entry: Entry, settlement: Settlement, client = redis): Promise<boolean> {
+  return settlerOf(consumer, client).settle(entry, settlement);
+}
+
+function settlerOf(consumer: string, client = redis, told = log): Settler {
   const { signal } = new AbortController();
-  const settler = makeSettler({ redis, keys, group: GROUP, consumer, log, repair: async () => {}, signal });
-  return settler.settle(entry, settlement);
+  return makeSettler({ redis: client, keys, group: GROUP, consumer, log: told, repair: async () => {}, signal });
 }
 
 function claim(consumer: string, { id }: Entry): Promise<unknown> {
@@ -108,5 +113,60 @@ for (const [theirs, ours, isSettled] of [
     assert.equal(await countAll(), before);
   });
 }
+
+/** A log that shows when a settler has found that it cannot settle. */
+function listen() {
+  let lines = 0;
+  const told = pino(
+    { level: 'error' },
+    {
+      write: () => {
+        lines += 1;
+      },
+    },
+  );
+  return { told, untilTold: () => waitFor('the log to tell it', () => lines > 0) };
+}
+
+for (const right of ['xadd', 'hset', 'set', 'xack', 'hdel']) {
+  test(`while its user may not ${right} nothing is half settled, and once he may again it is settled once`, async () => {
+    await redis.call('ACL', 'SETUSER', 'app', 'on', '>pw', '~*', '&*', '+@all', `-${right}`);
+    const app = redis.duplicate({ username: 'app', password: 'pw' });
+    const { told, untilTold } = listen();
+    try {
+      const entry = await hold('a');
+      const before = await countAll();
+      const mark = { key: keys.idemProcessed(KEY), ttlS: 60 };
+      const settled = settlerOf('a', app, told).settle(entry, { ...settlementOf('done', entry), mark } as Settlement);
+      await untilTold();
+      assert.equal([await countAll(), await redis.exists(mark.key)], [before, 0]);
+      await redis.call('ACL', 'SETUSER', 'app', `+${right}`);
+      assert.is(await settled, true);
+      assert.equal(await countAll(), [1, 0, 0, 0, 0]);
+    } finally {
+      app.disconnect();
+    }
+  });
+}
+
+test('an entry that Redis will not settle as it is holds up no other, and is settled once when it is mended', async () => {
+  const { told, untilTold } = listen();
+  const settler = settlerOf('a', redis, told);
+  const [first, broken, last] = [await hold('a', 'k1'), await hold('a', 'k2'), await hold('a', 'k3')];
+  const settleIt = (entry: Entry) => settler.settle(entry, settlementOf('done', entry));
+  await redis.del(keys.progress('k2'));
+  await redis.set(keys.progress('k2'), 'a text, where a hash should be');
+  const [a, b, c] = [first, broken, last].map(settleIt);
+  assert.equal(await Promise.all([a, c]), [true, true]);
+  await untilTold();
+  assert.is(await settleIt(await hold('a', 'k4')), true);
+  assert.equal(await countAll(), [3, 0, 0, 0, 1]);
+  assert.equal(await reportVanished({ redis, keys, log }), []);
+  await redis.del(keys.progress('k2'));
+  assert.is(await b, true);
+  const causes = (await readStream({ redis, keys }, 'events:enriched')).map(({ fields }) => fields.cause);
+  assert.is(new Set(causes).size, 4);
+  assert.equal(await countAll(), [4, 0, 0, 0, 0]);
+});
 
 test.run();

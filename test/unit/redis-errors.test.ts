@@ -47,6 +47,16 @@ const CASES: readonly [code: string, kind: RedisFaultKind, error: Error][] = [
   ['NOAUTH', 'configuration', replyError('NOAUTH Authentication required.')],
   ['WRONGPASS', 'configuration', replyError('WRONGPASS invalid username-password pair or user is disabled.')],
   ['NOPERM', 'configuration', replyError("NOPERM this user has no permissions to run the 'xadd' command")],
+  [
+    'NOPERM',
+    'configuration',
+    replyError("ERR The user executing the script can't run this command or subcommand script: ab"),
+  ],
+  [
+    'NOPERM',
+    'configuration',
+    replyError("ERR ACL failure in script: User gvi has no permissions to run the 'hset' command script: ab"),
+  ],
   ['DENIED', 'configuration', replyError('DENIED Redis is running in protected mode')],
   ['MOVED', 'configuration', replyError('MOVED 4711 10.0.0.2:6379')],
   ['ASK', 'configuration', replyError('ASK 4711 10.0.0.2:6379')],

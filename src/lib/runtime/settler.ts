@@ -8,7 +8,7 @@ import { compareStreamIds, type StreamName } from '../event-id.js';
 import type { GroupName } from '../events.js';
 import type { Keys } from '../keys.js';
 import type { RedisClient } from '../redis.js';
-import { isGroupMissing } from '../redis-errors.js';
+import { isGroupMissing, judgeRedisError } from '../redis-errors.js';
 import { loadScript } from '../scripts.js';
 import type { AttemptRecord, Entry } from './entry.js';
 
@@ -62,10 +62,8 @@ export function makeSettler(options: {
     busy.add(stream);
     try {
       for (let jobs = nextJobs(stream); jobs.length > 0; jobs = nextJobs(stream)) {
-        const settled = await sendUntilAnswered(stream, jobs);
-        jobs.forEach((job, index) => {
-          job.resolve(settled[index] !== 0);
-        });
+        const isAnswered = await sendUntilAnswered(stream, jobs, { isApart: false });
+        if (!isAnswered) for (const job of jobs) void sendUntilAnswered(stream, [job], { isApart: true });
       }
     } finally {
       busy.delete(stream);
@@ -77,14 +75,24 @@ export function makeSettler(options: {
     return jobs.sort((a, b) => compareStreamIds(a.entry.id, b.entry.id));
   }
 
-  /** The work is done, so its outcome is kept until Redis takes it: a lost outcome would be work done twice. */
-  async function sendUntilAnswered(stream: StreamName, jobs: Job[]): Promise<number[]> {
+  /**
+   * The work is done, so its outcome is kept until Redis takes it: a lost outcome would be work done twice. False where Redis
+   * will not take one of them as it is: each is then to be sent apart, so that it holds up no other until somebody has mended it.
+   */
+  async function sendUntilAnswered(
+    stream: StreamName,
+    jobs: Job[],
+    { isApart }: { isApart: boolean },
+  ): Promise<boolean> {
     const { keyList, args } = encodeJobs(stream, jobs);
+    let settled: number[] = jobs.map(() => 0);
     let isTold = false;
-    while (!signal.aborted) {
+    for (let isAnswered = false; !isAnswered && !signal.aborted; ) {
       try {
-        return (await script(keyList, args)) as number[];
+        settled = (await script(keyList, args)) as number[];
+        isAnswered = true;
       } catch (error) {
+        if (!isApart && judgeRedisError(error)?.kind === 'ours') return false;
         if (isGroupMissing(error)) await repair().catch(() => {});
         else if (!isTold) {
           log.error({ err: error, group, stream, entries: jobs.length }, 'could not settle; trying again');
@@ -93,7 +101,10 @@ export function makeSettler(options: {
         await sleep(RETRY_MS);
       }
     }
-    return jobs.map(() => 0);
+    jobs.forEach((job, index) => {
+      job.resolve(settled[index] !== 0);
+    });
+    return true;
   }
 
   function encodeJobs(stream: StreamName, jobs: Job[]): { keyList: string[]; args: string[] } {

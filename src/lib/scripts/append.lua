@@ -18,6 +18,7 @@
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
 
 local function append(entry, ...)
+  require_rights(entry.stream)
   local now = now_ms()
   local id = add_entry(entry.stream, now, 'type', entry.type, 'key', entry.key, 'at', iso(now), 'v', entry.version,
     'data', data, ...)

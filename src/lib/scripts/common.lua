@@ -36,6 +36,18 @@ local function add_entry(stream, now, ...)
   return type(id) == 'string' and id or redis.call('XADD', stream, '*', ...)
 end
 
+-- Redis undoes nothing of a script that fails midway, and whoever has no answer sends it again: what this user may not do to its
+-- end is not begun. For scripts that append before they write down that they did.
+local WRITES = { { 'XADD', '*', 'f', 'v' }, { 'XDEL', '0-1' }, { 'XACK', 'group', '0-1' }, { 'SET', 'v' }, { 'EXPIRE', '1' },
+  { 'HSET', 'f', 'v' }, { 'HSETNX', 'f', 'v' }, { 'HDEL', 'f' }, { 'HINCRBY', 'f', '1' }, { 'ZADD', '1', 'm' } }
+local function require_rights(key)
+  for _, write in ipairs(WRITES) do
+    if not redis.acl_check_cmd(write[1], key, unpack(write, 2)) then
+      error(redis.error_reply('NOPERM this user has no permissions to run ' .. write[1]))
+    end
+  end
+end
+
 -- Of this run of this server: another one after a restart or a fail-over. 'unknown' where it is not told.
 local function server_id()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'

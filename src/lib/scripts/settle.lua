@@ -32,12 +32,17 @@ local function next_fields()
   return fields
 end
 
+-- Of the outcome at hand.
+local appended = {}
+
 -- The time of the append is the server's, so that the order of entries and their times agree.
 local function append(stream, fields)
   for i = 1, #fields, 2 do
     if fields[i] == 'at' then fields[i + 1] = now_iso end
   end
-  return add_entry(stream, now, unpack(fields))
+  local id = add_entry(stream, now, unpack(fields))
+  appended[#appended + 1] = { stream, id }
+  return id
 end
 
 local STANDS = { done = 'done', ack = 'done', fail = 'failed', park = 'put off', wait = 'put off' }
@@ -62,51 +67,73 @@ local prefix = string.match(source, '^(.*)events:%a+$')
 local strikes_key = prefix .. 'strikes:' .. group
 local first, last = ARGV[4], parsed[outcomes].id
 local mine = owned(source, group, consumer, first, last, 10000)
-local acked, cleared, settled = {}, {}, {}
-for i, outcome in ipairs(parsed) do
-  local claim = mine[outcome.id] and 'held' or restore_claim(prefix, source, group, consumer, outcome.event_id, outcome.id)
-  if claim ~= 'held' and claim ~= 'restored' then
-    settled[i] = claim == STANDS[outcome.kind] and 2 or 0
-  else
-    settled[i] = 1
-    mine[outcome.id] = nil
-    acked[#acked + 1] = outcome.id
-    if outcome.kind == 'done' then
-      local changes = {}
-      for _, event in ipairs(outcome.events) do
-        changes[#changes + 1] = event.short .. '-' .. append(event.stream, event.fields)
-        changes[#changes + 1] = ''
-      end
-      if outcome.mark then
-        redis.call('SET', outcome.mark, '1', 'EX', outcome.ttl)
-        changes[#changes + 1] = 'state'
-        changes[#changes + 1] = 'processed'
-      end
-      if #changes > 0 then redis.call('HSET', outcome.progress, unpack(changes)) end
-      local first = outcome.events[1]
-      if outcome.mark and first and field(first.fields, 'replay') then redis.call('HDEL', outcome.progress, 'replayFailed') end
-    elseif outcome.kind == 'fail' then
-      redis.call('HSET', outcome.progress, 'failed-' .. append(outcome.stream, outcome.fields), '')
-      -- A replay that fails does not undo the first time: it stands open beside it.
-      local is_repeat = field(outcome.fields, 'replay') and redis.call('HGET', outcome.progress, 'state') == 'processed'
-      if is_repeat then redis.call('HSET', outcome.progress, 'replayFailed', outcome.event_id)
-      else redis.call('HSET', outcome.progress, 'state', 'failed') end
-    elseif outcome.kind == 'park' or outcome.kind == 'wait' then
-      redis.call('ZADD', outcome.set, now + outcome.delay, outcome.event_id)
-      redis.call('HSET', attempts, outcome.event_id, outcome.record)
-      -- It runs no more: a death of its worker now is none of its doing.
-      local noted = outcome.had_attempts and parse_strikes(redis.call('HGET', strikes_key, outcome.event_id))
-      if noted then set_put_off(strikes_key, outcome.event_id, noted) end
+
+local function put_down(outcome)
+  if outcome.kind == 'done' then
+    local changes, first = {}, outcome.events[1]
+    if outcome.mark and first and field(first.fields, 'replay') then redis.call('HDEL', outcome.progress, 'replayFailed') end
+    for _, event in ipairs(outcome.events) do
+      changes[#changes + 1] = event.short .. '-' .. append(event.stream, event.fields)
+      changes[#changes + 1] = ''
     end
-    if outcome.had_attempts and (outcome.kind == 'done' or outcome.kind == 'fail' or outcome.kind == 'ack') then
-      cleared[#cleared + 1] = outcome.event_id
+    if outcome.mark then
+      changes[#changes + 1] = 'state'
+      changes[#changes + 1] = 'processed'
     end
+    if #changes > 0 then redis.call('HSET', outcome.progress, unpack(changes)) end
+    if outcome.mark then redis.call('SET', outcome.mark, '1', 'EX', outcome.ttl) end
+  elseif outcome.kind == 'fail' then
+    -- A replay that fails does not undo the first time: it stands open beside it.
+    local is_repeat = field(outcome.fields, 'replay') and redis.call('HGET', outcome.progress, 'state') == 'processed'
+    local name, value = 'state', 'failed'
+    if is_repeat then name, value = 'replayFailed', outcome.event_id end
+    redis.call('HSET', outcome.progress, 'failed-' .. append(outcome.stream, outcome.fields), '', name, value)
+  elseif outcome.kind == 'park' or outcome.kind == 'wait' then
+    redis.call('ZADD', outcome.set, now + outcome.delay, outcome.event_id)
+    redis.call('HSET', attempts, outcome.event_id, outcome.record)
+    -- It runs no more: a death of its worker now is none of its doing.
+    local noted = outcome.had_attempts and parse_strikes(redis.call('HGET', strikes_key, outcome.event_id))
+    if noted then set_put_off(strikes_key, outcome.event_id, noted) end
   end
 end
-if #acked > 0 then redis.call('XACK', source, group, unpack(acked)) end
-if #cleared > 0 then
-  redis.call('HDEL', attempts, unpack(cleared))
-  redis.call('HDEL', KEYS[3], unpack(cleared))
-  redis.call('HDEL', strikes_key, unpack(cleared))
+
+local acked, cleared, settled = {}, {}, {}
+local function settle(outcome)
+  local claim = mine[outcome.id] and 'held' or restore_claim(prefix, source, group, consumer, outcome.event_id, outcome.id)
+  if claim ~= 'held' and claim ~= 'restored' then return claim == STANDS[outcome.kind] and 2 or 0 end
+  put_down(outcome)
+  mine[outcome.id] = nil
+  acked[#acked + 1] = outcome.id
+  if outcome.had_attempts and (outcome.kind == 'done' or outcome.kind == 'fail' or outcome.kind == 'ack') then
+    cleared[#cleared + 1] = outcome.event_id
+  end
+  return 1
 end
+
+local function acknowledge()
+  if #acked > 0 then redis.call('XACK', source, group, unpack(acked)) end
+  if #cleared > 0 then
+    redis.call('HDEL', attempts, unpack(cleared))
+    redis.call('HDEL', KEYS[3], unpack(cleared))
+    redis.call('HDEL', strikes_key, unpack(cleared))
+  end
+end
+
+require_rights(source)
+for i, outcome in ipairs(parsed) do
+  appended = {}
+  local is_well, result = pcall(settle, outcome)
+  -- As where somebody has put a text in the place of a hash. It will be tried again, so what it has appended must go; those
+  -- before it are finished.
+  if not is_well then
+    for _, entry in ipairs(appended) do
+      redis.call('XDEL', entry[1], entry[2])
+      redis.call('HINCRBY', prefix .. 'trimmed', string.sub(entry[1], #prefix + 1), 1)
+    end
+    acknowledge()
+    error(result)
+  end
+  settled[i] = result
+end
+acknowledge()
 return settled
