@@ -78,7 +78,7 @@ export function makeCrmSync(given: CrmSyncOptions) {
       for (const { event } of busy) outcomes.set(event, leased());
       return outcomes;
     } finally {
-      await lease.release({ isCutOff: signal.aborted });
+      await lease.release({ isCutOff: signal.aborted || lease.signal.aborted });
     }
   }
 }

@@ -70,7 +70,13 @@ export type Share = {
 
 export type Reading = { running: number; waiting: number; limit: Share['limit'] | undefined };
 
-type Waiter = { isUrgent: boolean; deadlineAt: number; admit: () => void; refuse: (delayMs: number) => void };
+type Waiter = {
+  isUrgent: boolean;
+  deadlineAt: number;
+  beginBy: number;
+  admit: () => void;
+  refuse: (delayMs: number) => void;
+};
 type Token = { at: number; until: number };
 
 const WAIT_MS_MAX = 1_500;
@@ -154,6 +160,7 @@ export function makeGate(
       const waiter: Waiter = {
         isUrgent,
         deadlineAt: Math.min(latestAt, beginBy ?? latestAt),
+        beginBy: beginBy ?? Number.POSITIVE_INFINITY,
         admit() {
           leave();
           running += 1;
@@ -259,6 +266,11 @@ export function makeGate(
       tokens.push({ at, until: at + validMs });
     }
     tokens.sort((a, b) => a.at - b.at);
+    // Whom an instant was given to waits for it.
+    tokens.slice(0, waiting.length).forEach(({ until }, index) => {
+      const waiter = waiting[index]!;
+      waiter.deadlineAt = Math.min(waiter.beginBy, Math.max(waiter.deadlineAt, until));
+    });
     const isSatisfied = count >= demand.waiting && given.running >= demand.running + demand.waiting;
     askAgainAt = isSatisfied ? heard : heard + Math.max(POLL_MS, count > 0 ? 0 : given.againMs);
   }

@@ -7,6 +7,8 @@ import { type Keys, makeKeys } from '../../src/lib/keys.js';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
 import type { RedisClient } from '../../src/lib/redis.js';
 import { makeRedrive } from '../../src/lib/redrive.js';
+import { makeGroupStore } from '../../src/lib/runtime/group-store.js';
+import { makeGroupUpkeep } from '../../src/lib/runtime/group-upkeep.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import {
@@ -235,6 +237,48 @@ test('a consumer that is removed by hand with what it holds: its worker finishes
   await waitFor('the follow-on', async () => (await enriched()).length === 1);
   await waitFor('nothing pending', async () => (await pending()) === 0);
   assert.is(world.calls.length, 1);
+});
+
+test('a consumer of a dead worker that is removed by hand with what it holds: that is done once all the same', async () => {
+  const first = makeWorld();
+  const dying = await start(first.consumer);
+  const names = await fill();
+  await waitFor('it to be noted', () => redis.hexists(keys.cursors('enrich'), `in:events:calendly:${dying.name}`));
+  // As after a SIGKILL: nobody goes on, nobody hands back.
+  await dying.stop();
+  workers.length = 0;
+  const holders = (await redis.xinfo('CONSUMERS', calendly(), 'enrich')) as unknown[][];
+  for (const [, name] of holders) await redis.xgroup('DELCONSUMER', calendly(), 'enrich', String(name));
+  assert.is(await pending(), 0);
+  const second = makeWorld();
+  await start(second.consumer);
+  second.calls.push('done1', 'done2', 'done3');
+  await finish(second, names);
+});
+
+test('of a stream that has lost its end what is left is handed out beside the backlog of another', async () => {
+  const common = { redis, keys, group: 'crm-sync' as const, consumer: 'w1' };
+  const store = makeGroupStore({ ...common, now: Date.now, visibilityTimeoutMs: 10_000, crashesMax: 6 });
+  await makeGroupUpkeep(common).ensureGroups();
+  const [summaries, leads] = [keys.stream('events:summarized'), keys.stream('events:enriched')];
+  const fill = async (stream: string, count: number) => {
+    for (let n = 1; n <= count; n += 1) await redis.xadd(stream, `${n}-0`, 'type', 't', 'key', `${n}`, 'data', '{}');
+  };
+  await fill(summaries, 5);
+  assert.is((await store.takeNew({ free: 10, alone: 1 })).entries.length, 5);
+  // As on a replica that was behind: it has less of the stream, and of what was read.
+  await redis.del(summaries);
+  await fill(summaries, 3);
+  await redis.xgroup('CREATE', summaries, 'crm-sync', '1-0');
+  await fill(leads, 400);
+  let taken = 0;
+  await waitFor('what is left of the one', async () => {
+    const { entries } = await store.takeNew({ free: 1, alone: 1 });
+    for (const { stream, id } of entries) await redis.xack(keys.stream(stream), 'crm-sync', id);
+    taken += entries.filter(({ stream }) => stream === 'events:enriched').length;
+    return entries.some(({ stream }) => stream === 'events:summarized');
+  });
+  assert.ok(taken < 400, `${taken} of the other came first`);
 });
 
 test('a settlement that Redis hears while the group is gone is not lost', async () => {

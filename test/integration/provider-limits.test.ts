@@ -186,6 +186,33 @@ function errorOf(reason: unknown): NotYetError {
   return reason as NotYetError;
 }
 
+const tatOf = () => redis.hget(keys.limit('zoho'), 'tat').then(Number);
+
+test('who has no slot reserves no instant that others could use', async () => {
+  const limit = { running: 1, perSecond: 1, perSecondMin: 1 };
+  const [first, second] = ['a', 'b'].map((owner) => makeLimits(owner, limit).gates.zoho) as [Gate, Gate];
+  let end = () => {};
+  const held = first.pass(
+    () =>
+      new Promise<void>((resolve) => {
+        end = resolve;
+      }),
+    { signal: never() },
+  );
+  const next = await waitFor('its instant to be taken', tatOf);
+  await failureOf(second.pass(async () => {}, { signal: never() }));
+  assert.is(await tatOf(), next);
+  end();
+  await held;
+});
+
+test('who was given an instant waits for it, also where that is longer than one waits as a rule', async () => {
+  const limit = { running: 1, perSecond: 1, perSecondMin: 1 };
+  const gate = makeLimits('a', limit).gates.zoho;
+  await redis.hset(keys.limit('zoho'), 'tat', Date.now() + 2_300);
+  assert.is(await gate.pass(async () => 'called', { signal: never() }), 'called');
+});
+
 test('messages to a channel go out one a second, whoever posts them', async () => {
   const begun: number[] = [];
   const workers = ['a', 'b'].map((owner) => makeLimits(owner).gates.slack);

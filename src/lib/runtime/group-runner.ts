@@ -130,6 +130,8 @@ export function runGroup(options: {
       try {
         await readOnce();
       } catch (error) {
+        // A script that failed midway may have read entries that nobody was told of.
+        takeOver.findStrays();
         await mend('read', error);
         await waitMs(ERROR_WAIT_MS);
       }
@@ -157,7 +159,7 @@ export function runGroup(options: {
     failing.delete('read');
     mayHaveMore = accept(entries) || next !== 'end';
     // From the first on: a group may be destroyed at any time.
-    if (entries.length > 0 && !hasRead) await upkeep.saveCursors(0);
+    if (entries.length > 0 && !hasRead) await saveCursors(0);
     hasRead ||= entries.length > 0;
     if (next === 'hold') await waitMs(HOLD_WAIT_MS);
   }
@@ -173,8 +175,14 @@ export function runGroup(options: {
   async function maintain(): Promise<void> {
     await health.refresh(REFRESH_EVERY_MS);
     if (consumer.tick !== undefined && isTime('tick', TICK_EVERY_MS)) void tick(consumer.tick);
-    if (isTime('save', SAVE_EVERY_MS)) await upkeep.saveCursors(SAVE_EVERY_MS);
+    if (isTime('save', SAVE_EVERY_MS)) await saveCursors(SAVE_EVERY_MS);
     if (isTime('reap', reaping.everyMs)) await upkeep.removeDeadConsumers(reaping.idleMs);
+  }
+
+  async function saveCursors(everyMs: number): Promise<void> {
+    for (const name of await upkeep.saveCursors(everyMs)) {
+      log.error({ group, consumer: name }, 'a consumer was removed by hand; what it held is looked for');
+    }
   }
 
   async function tick(run: NonNullable<Consumer['tick']>): Promise<void> {

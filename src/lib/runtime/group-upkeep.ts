@@ -30,9 +30,9 @@ export function makeGroupUpkeep(options: { redis: RedisClient; keys: Keys; group
       return made.map(([stream, from, wasThere]) => ({ stream, from, wasThere: wasThere === 1 }));
     },
 
-    /** Remembers how far the group is; one worker does it in each `everyMs`. */
-    async saveCursors(everyMs: number): Promise<void> {
-      await save([keys.cursors(group), ...streams], [group, everyMs, ...names]);
+    /** Remembers how far the group is; one worker does it in each `everyMs`. Returns the consumers that somebody has removed by hand. */
+    async saveCursors(everyMs: number): Promise<string[]> {
+      return (await save([keys.cursors(group), ...streams], [group, everyMs, ...names])) as string[];
     },
 
     /** True for one worker in each span of time. */

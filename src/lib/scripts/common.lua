@@ -232,7 +232,16 @@ end
 --   high  up to here entries were handed out when last looked
 --   upto  after the cursor went back: what is handed out up to here may have been handed out before
 --   hold  until then nothing of that is handed out, so that those who still work on it can say so (ms)
+-- And `in:{stream}:{consumer}` for each consumer that stands in it, until we take it out ourselves.
 local HOLD_MS = 1500
+
+local function begin_span(cursors, name, stream, group, from, upto)
+  -- Set by hand its count is unknown, which tells every worker to look here.
+  redis.call('XGROUP', 'SETID', stream, group, from)
+  local span = { upto = upto, hold = now_ms() + HOLD_MS }
+  redis.call('HSET', cursors, 'upto:' .. name, upto, 'hold:' .. name, span.hold)
+  return span
+end
 
 -- The span that a group goes through for the second time, {upto, hold}; nothing as a rule. A cursor that is behind where it
 -- was once was moved by hand, or Redis has forgotten: then such a span begins, after what is known to be done.
@@ -241,17 +250,15 @@ local function repeated_span(cursors, name, stream, group, delivered, known)
   local upto, hold, high, done = found[1], found[2], found[3], found[4]
   local furthest = high or '0-0'
   if known and is_after(known, furthest) then furthest = known end
+  -- Of what this stream has lost nothing can be repeated.
+  local last = last_id_of(stream)
+  if is_after(furthest, last) then furthest = last end
   if upto and is_after(upto, delivered) and not is_after(furthest, upto) then return { upto = upto, hold = tonumber(hold) } end
   if not is_after(furthest, delivered) then return end
-  local last = last_id_of(stream)
   redis.call('HSET', cursors, 'high:' .. name, delivered)
   if not is_after(last, delivered) then return end
-  -- Set by hand its count is unknown, which tells every worker to look here.
   local from = done and is_after(done, delivered) and not is_after(done, last) and done or delivered
-  redis.call('XGROUP', 'SETID', stream, group, from)
-  local span = { upto = last, hold = now_ms() + HOLD_MS }
-  redis.call('HSET', cursors, 'upto:' .. name, last, 'hold:' .. name, span.hold)
-  return span
+  return begin_span(cursors, name, stream, group, from, last)
 end
 
 -- What was claimed anew is not done any more.
@@ -308,6 +315,13 @@ local function put_off_own(strikes_key, event_id, consumer)
   local strikes = parse_strikes(redis.call('HGET', strikes_key, event_id))
   if strikes and strikes.owner == consumer and strikes.state ~= 'condemned' then set_put_off(strikes_key, event_id, strikes) end
   return strikes
+end
+
+-- Takes a consumer out that holds nothing.
+local function remove_consumer(stream, group, consumer)
+  redis.call('XGROUP', 'DELCONSUMER', stream, group, consumer)
+  local prefix, name = string.match(stream, '^(.*)(events:%a+)$')
+  redis.call('HDEL', prefix .. 'cursor:' .. group, 'in:' .. name .. ':' .. consumer)
 end
 
 -- Makes an entry nobody's: it stays pending, with its delivery count, and looks long idle.

@@ -21,6 +21,9 @@ for i = 2, #KEYS do
     local is_whole = not done and (last == '0-0' or is_never_deleted(KEYS[i]))
     redis.call('XGROUP', 'CREATE', KEYS[i], group, from, 'MKSTREAM', 'ENTRIESREAD', is_whole and 0 or -1)
     redis.call('HDEL', KEYS[1], 'upto:' .. name, 'hold:' .. name)
+    for _, noted in ipairs(redis.call('HKEYS', KEYS[1])) do
+      if string.sub(noted, 1, #name + 4) == 'in:' .. name .. ':' then redis.call('HDEL', KEYS[1], noted) end
+    end
     redis.call('HSET', KEYS[1], 'done:' .. name, from, 'high:' .. name, from)
     if done and is_after(last, from) then
       redis.call('HSET', KEYS[1], 'upto:' .. name, last, 'hold:' .. name, now_ms() + HOLD_MS)

@@ -6,6 +6,9 @@
 -- KEYS: leases, intents
 -- ARGV: verb (take | keep | release), owner, for how long (ms), then the emails
 -- Returns {now, the emails that are the owner's after the call (for release: those it gave up), their intents (for take)}
+-- Further ahead than so many leases it was taken before the clock went back; workers need not agree on how long one is.
+local LEASES_AHEAD = 10
+
 local verb, owner, lasts, now = ARGV[1], ARGV[2], tonumber(ARGV[3]), now_ms()
 local mine_until = owner .. '|' .. string.format('%d', now + lasts)
 local mine, changes, intents = {}, {}, {}
@@ -16,7 +19,7 @@ for from = 4, #ARGV, PART do
   for i, lease in ipairs(redis.call('HMGET', KEYS[1], unpack(ARGV, from, to))) do
     local email = ARGV[from + i - 1]
     local holder, ends = string.match(lease or '', '^(.*)|(%d+)$')
-    local is_free = not holder or tonumber(ends) <= now
+    local is_free = not holder or left_of(ends, now, LEASES_AHEAD * lasts) == 0
     if (holder == owner and (verb == 'release' or not is_free)) or (verb == 'take' and is_free) then
       mine[#mine + 1] = email
       changes[#changes + 1] = email

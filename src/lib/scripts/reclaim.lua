@@ -110,6 +110,6 @@ for _, row in ipairs(suspects) do
   end
 end
 if emptied and #redis.call('XPENDING', stream, group, '-', '+', 1, HANDED_BACK) == 0 then
-  redis.call('XGROUP', 'DELCONSUMER', stream, group, HANDED_BACK)
+  remove_consumer(stream, group, HANDED_BACK)
 end
 return { cursor, with_marks(entries, prefix), { vanished, left, is_behind } }

@@ -11,7 +11,7 @@ for i = 2, #KEYS do
       local held = owned(KEYS[i], group, consumer, '-', '+', PART)
       for id, deliveries in pairs(held) do hand_back(KEYS[i], group, consumer, id, deliveries) end
     until not next(held)
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[i], group, consumer)
+    remove_consumer(KEYS[i], group, consumer)
   end
 end
 redis.call('HDEL', KEYS[1], consumer)

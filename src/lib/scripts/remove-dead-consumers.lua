@@ -14,7 +14,7 @@ for i = 2, #KEYS do
     local beat = redis.call('HGET', KEYS[1], name)
     local is_alive = beat and beat ~= 'dead' and now - tonumber(beat) <= idle_ms
     if name ~= own and not is_alive and field(info, 'pending') == 0 and field(info, 'idle') > idle_ms then
-      redis.call('XGROUP', 'DELCONSUMER', KEYS[i], group, name)
+      remove_consumer(KEYS[i], group, name)
       removed = removed + 1
     else
       standing[name] = true

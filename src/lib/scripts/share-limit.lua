@@ -146,7 +146,8 @@ else
   interval = SPACING * 1000 / rate
   local from = math.max(at('tat'), now)
   local room = math.max(0, math.ceil((now + HORIZON_MS - from) / interval))
-  begins = math.min(queued, room, math.max(1, math.ceil(room / askers)))
+  -- An instant is one of all workers: none is given to who has no slot to use it.
+  begins = math.min(queued, room, math.max(1, math.ceil(room / askers)), math.max(0, granted - running))
   first, valid = from - now, LATE_MS
   if begins > 0 then set('tat', from + begins * interval) end
   again = math.max(0, at('tat') - now - HORIZON_MS + 1)
