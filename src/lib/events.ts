@@ -210,7 +210,15 @@ const leadSynced = z.object({
         bookings: z.record(z.string(), z.tuple([z.string(), z.string()])).optional(),
         /** What earlier tries of the event wrote, of which no receipt came. */
         earlier: z
-          .array(z.object({ turn: z.string(), fields: writtenFields.optional(), derived: writtenFields.optional() }))
+          .array(
+            z.object({
+              turn: z.string(),
+              /** Where it stands: another lead may be found under the address by now. */
+              leadId: z.string().optional(),
+              fields: writtenFields.optional(),
+              derived: writtenFields.optional(),
+            }),
+          )
           .optional(),
         /** By note key: the notes of ours that stood on the lead; there when all of its notes were looked at. */
         stood: z.record(z.string(), z.string()).optional(),

@@ -17,7 +17,7 @@ export type Intent = {
   wrote: Wrote;
   notes?: NonNullable<LeadState['notes']>;
   /** The lead as it was before, so that it can be told later whether the write came to pass; absent where it was new. */
-  before?: [modifiedTime: string, hash: string];
+  before?: [modifiedTime: string, hash: string, leadId?: string];
 };
 
 /** By event id. */

@@ -45,6 +45,8 @@ export type LeadState = {
   leadId?: string;
   /** The turn in which `leadId` was learnt. */
   turn?: string;
+  /** The last turn in which another lead stood under the address: what was written until then is in that one, and forgotten. */
+  former?: string;
   /** From this turn on every note of ours on the lead is known: it was made then, or all of its notes were looked at. */
   whole?: string;
   /** Event ids that concern the lead, newest last. */
@@ -103,16 +105,29 @@ export function addWrote(state: LeadState, wrote: Wrote): LeadState {
   for (const [field, value] of Object.entries(wrote.derived ?? {})) {
     next = addValue(next, field, value, { order: DERIVED, turn });
   }
-  for (const earlier of wrote.earlier ?? []) next = addWrote(next, { order, ...earlier });
+  for (const { leadId, ...earlier } of wrote.earlier ?? []) {
+    next = addWrote(next, { order, ...earlier });
+    if (leadId !== undefined) next = addLeadId(next, leadId, earlier.turn);
+  }
   for (const [id, booking] of Object.entries(wrote.bookings ?? {})) next = addBooking(next, id, booking, order);
   for (const [noteKey, id] of Object.entries(wrote.stood ?? {})) next = addNote(next, noteKey, { id, revision: 0 });
   return wrote.stood === undefined ? next : addWhole(next, turn);
 }
 
-/** Of two ids of one lead the one that was learnt later counts. */
+/** Of two leads under one address the one that was found later counts: the other was converted, merged away or deleted. */
 export function addLeadId(state: LeadState, leadId: string, turn = ''): LeadState {
-  if (state.leadId !== undefined && turn < (state.turn ?? '')) return state;
-  return { ...state, leadId, ...(turn === '' ? {} : { turn }) };
+  const { leadId: known = leadId, turn: knownTurn = '' } = state;
+  const isLater = turn >= knownTurn;
+  const next = isLater ? { ...state, leadId, ...(turn === '' ? {} : { turn }) } : state;
+  return known === leadId ? next : addFormer(next, isLater ? knownTurn : turn);
+}
+
+/** See `LeadState.former`. */
+function addFormer(state: LeadState, turn: string): LeadState {
+  const { written = {}, ...rest } = state;
+  if (rest.former !== undefined && rest.former >= turn) return state;
+  const kept = Object.entries(written).filter(([place]) => splitPlace(place).turn > turn);
+  return { ...rest, former: turn, ...(kept.length > 0 && { written: Object.fromEntries(kept) }) };
 }
 
 /** See `LeadState.whole`. */
@@ -160,6 +175,7 @@ function stands(known: NoteState, added: NoteState): boolean {
 /** Both at once, as for a projection and what is not folded into it yet. */
 export function mergeStates(a: LeadState, b: LeadState): LeadState {
   let merged = b.leadId === undefined ? a : addLeadId(a, b.leadId, b.turn);
+  if (b.former !== undefined) merged = addFormer(merged, b.former);
   if (b.whole !== undefined) merged = addWhole(merged, b.whole);
   for (const [key, fields] of Object.entries(b.written ?? {}))
     merged = addWrote(merged, { ...splitPlace(key), fields });
@@ -179,6 +195,7 @@ export function hashValue(value: unknown): string {
 /** The write with the higher turn is what stands in the CRM; without turns the better or later fact is taken to be. */
 function addValue(state: LeadState, field: string, value: string, place: Place): LeadState {
   const added = toWritten(value, place);
+  if (state.former !== undefined && added.turn <= state.former) return state;
   const known = writtenOf(state, field);
   if (known !== undefined && known.turn > added.turn) return state;
   if (known !== undefined && known.turn === added.turn && beats(known, added)) return state;

@@ -146,6 +146,85 @@ test('also where it was all that was written', async () => {
   assert.is(theLead().Phone ?? null, null);
 });
 
+/** What becomes of the lead that this service has made, and what a person then puts in its place. */
+const replaced = {
+  converted: () => zoho.convertLead(theLead().id),
+  deleted: () => zoho.deleteLead(theLead().id),
+};
+const openLead = () => zoho.leadsOf(EMAIL).at(-1)!;
+const PHONE = '+1 404 555 0001';
+
+for (const [what, replace] of Object.entries(replaced)) {
+  const made = booked(1, { firstName: 'Karen', lastName: 'Liu', company: 'Brightwater', phone: PHONE });
+  const moved = { firstName: 'Karen', lastName: 'Liu', company: 'Brightwater Inc', phone: '+1 404 555 0009' };
+  const later = [booked(3, { ...moved, jobTitle: 'COO' }), booked(5, moved)];
+  const ways: [string, CrmEvent[][]][] = [
+    ['one after another', [[later[0]!], [later[1]!]]],
+    ['the later one first', [[later[1]!], [later[0]!]]],
+    ['in one batch', [later]],
+    ['a meeting that writes nothing first', [[met(2)], later]],
+  ];
+  for (const [way, batches] of ways) {
+    test(`what was written to a lead that is ${what} is not ours in the one a person makes: ${way}`, async () => {
+      await syncAndSettle(start(), made);
+      replace();
+      zoho.seedLead({ Email: EMAIL, Last_Name: 'Liu', Company: 'Brightwater', Phone: PHONE });
+      for (const batch of batches) {
+        await syncAndSettle(start(), ...batch);
+        await world.project();
+      }
+      const { Last_Name, Company, Phone, First_Name, Designation, Lead_Status } = openLead();
+      assert.equal([Last_Name, Company, Phone], ['Liu', 'Brightwater', PHONE], 'as they were typed');
+      assert.equal([First_Name, Designation, Lead_Status], ['Karen', 'COO', 'Meeting Booked'], 'what was empty');
+      assert.type(openLead().Description, 'string');
+    });
+  }
+}
+
+test('what a person clears in the lead that they made stays cleared', async () => {
+  await syncAndSettle(start(), booked(1, { lastName: 'Liu', phone: PHONE }));
+  zoho.deleteLead(theLead().id);
+  zoho.seedLead({ Email: EMAIL, Last_Name: 'Liu' });
+  await syncAndSettle(start(), booked(3, { lastName: 'Liu', phone: PHONE }));
+  assert.is(theLead().Phone, PHONE);
+  zoho.editLead(theLead().id, { Phone: null });
+  await syncAndSettle(start(), booked(5, { lastName: 'Liu', phone: PHONE }));
+  assert.is(theLead().Phone ?? null, null);
+});
+
+test('a lead that a meeting makes anew gets from the next booking what the deleted one had', async () => {
+  const facts = { firstName: 'Karen', lastName: 'Liu', company: 'Brightwater', phone: PHONE };
+  await syncAndSettle(start(), booked(1, facts));
+  zoho.deleteLead(theLead().id);
+  await syncAndSettle(start(), met(2));
+  await syncAndSettle(start(), booked(3, facts));
+  const { First_Name, Phone, Last_Name, Lead_Status } = theLead();
+  assert.equal([First_Name, Phone, Last_Name, Lead_Status], ['Karen', PHONE, 'Liu', 'Meeting Booked']);
+});
+
+test('a write of which no receipt came is not ours in the lead that a person makes, though a value is the same', async () => {
+  await syncAndSettle(start(), booked(1, { lastName: 'Liu', company: 'Brightwater' }));
+  const later = booked(2, { lastName: 'Liu', company: 'Brightwater Inc', phone: PHONE, jobTitle: 'COO' });
+  assert.is(await dies('upsertLeads', 'after').handle([later]), 'died');
+  zoho.convertLead(theLead().id);
+  zoho.seedLead({ Email: EMAIL, Last_Name: 'Liu', Company: 'Brightwater Inc' });
+  await syncAndSettle(start(), later);
+  await syncAndSettle(start(), booked(3, { lastName: 'Liu', company: 'Brightwater AG' }));
+  const { Company, Phone, Designation } = openLead();
+  assert.equal([Company, Phone, Designation], ['Brightwater Inc', PHONE, 'COO']);
+});
+
+test('nor is one that was found to have come to pass before', async () => {
+  const first = booked(1, { lastName: 'Liu', company: 'Brightwater', phone: PHONE });
+  assert.is(await dies('upsertLeads', 'after').handle([first]), 'died');
+  await sync(start(), first);
+  zoho.convertLead(theLead().id);
+  zoho.seedLead({ Email: EMAIL, Last_Name: 'Liu', Company: 'Brightwater' });
+  for (const hour of [3, 5]) await syncAndSettle(start(), booked(hour, { lastName: 'Liu', company: `B ${hour}` }));
+  await syncAndSettle(start(), first);
+  assert.equal([openLead().Company, openLead().Phone], ['Brightwater', PHONE]);
+});
+
 test('a note is written once, though another event of the lead is done between the crash and the next try', async () => {
   await syncAndSettle(start(), booked(1, { company: 'Brightwater' }));
   assert.is(await dies('createNotes', 'after').handle([met(2)]), 'died');

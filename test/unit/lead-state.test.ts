@@ -23,25 +23,38 @@ type Wrote = NonNullable<LeadSynced['wrote']>[string];
 const value = fc.constantFrom('2aaaaaaaaaa', '1bbbbbbbbbb', '0cccccccccc', '2dddddddddd');
 const fields = fc.dictionary(fc.constantFrom('Company', 'Phone', 'Last_Name'), value, { maxKeys: 3 });
 const order = fc.constantFrom('o1', 'o2', 'o3', 'o4');
+const leadId = fc.constantFrom('1', '2', '3');
 
-/** Writes of one lead, each in a turn of its own, as leases see to. */
-const writes = fc
-  .array(fc.record({ order, fields, derived: fc.dictionary(fc.constant('Lead_Status'), value), stood: fc.boolean() }), {
-    maxLength: 6,
-  })
+type Receipt = { wrote: Wrote & { turn: string }; leadId: string };
+
+/** Writes under one address, each in a turn of its own, as leases see to; a try without a receipt comes with a later one. */
+const receipts = fc
+  .array(
+    fc.record({
+      ...{ order, fields, leadId, stood: fc.boolean(), derived: fc.dictionary(fc.constant('Lead_Status'), value) },
+      tried: fc.option(fc.record({ fields, leadId }), { nil: undefined }),
+    }),
+    { maxLength: 6 },
+  )
   .map((list) =>
-    list.map(({ stood, ...wrote }, index): Wrote & { turn: string } => ({
-      ...wrote,
-      turn: turnAt(1_000 + index),
-      bookings: { [`b${index % 2}`]: [`state of ${wrote.order}.${index}`, ''] },
-      order: `${wrote.order}.${index}`,
-      ...(stood ? { stood: { [`note${index}`]: 'n' } } : {}),
-    })),
+    list.map(
+      ({ stood, leadId, tried, ...wrote }, index): Receipt => ({
+        leadId,
+        wrote: {
+          ...wrote,
+          turn: turnAt(1_001 + 2 * index),
+          ...(tried && { earlier: [{ ...tried, turn: turnAt(1_000 + 2 * index) }] }),
+          bookings: { [`b${index % 2}`]: [`state of ${wrote.order}.${index}`, ''] },
+          order: `${wrote.order}.${index}`,
+          ...(stood ? { stood: { [`note${index}`]: 'n' } } : {}),
+        },
+      }),
+    ),
   );
 
-const fold = (list: readonly (Wrote & { turn: string })[], state: LeadState = {}) =>
-  list.reduce((known, wrote) => {
-    const next = addLeadId(addWrote(known, wrote), `id of ${wrote.turn}`, wrote.turn);
+const fold = (list: readonly Receipt[], state: LeadState = {}) =>
+  list.reduce((known, { wrote, leadId }) => {
+    const next = addLeadId(addWrote(known, wrote), leadId, wrote.turn);
     return addNote(next, 'meeting', {
       id: `note of ${wrote.turn}`,
       revision: wrote.order.length,
@@ -49,14 +62,27 @@ const fold = (list: readonly (Wrote & { turn: string })[], state: LeadState = {}
     });
   }, state);
 
+/** What stands in the lead that was found last, told from the whole story. */
+function standingOf(list: readonly Receipt[]): Record<string, string> {
+  const writes = list.flatMap(({ wrote, leadId }) => [
+    ...(wrote.earlier ?? []).map(({ leadId, fields = {}, turn }) => ({ leadId, turn, fields })),
+    { leadId, turn: wrote.turn, fields: { ...wrote.fields, ...wrote.derived } },
+  ]);
+  const last = writes.at(-1)?.leadId;
+  const own = writes.slice(writes.findLastIndex(({ leadId }) => leadId !== last) + 1);
+  return Object.assign({}, ...own.map(({ fields }) => fields));
+}
+
 test('the receipts of a lead may come in any order, in part more than once, and be merged in any way', () => {
   fc.assert(
-    fc.property(writes, fc.array(fc.nat(), { minLength: 12, maxLength: 12 }), fc.nat(6), (list, keys, cut) => {
+    fc.property(receipts, fc.array(fc.nat(), { minLength: 12, maxLength: 12 }), fc.nat(6), (list, keys, cut) => {
       const shuffled = list
-        .map((wrote, index) => [keys[index]!, wrote] as const)
+        .map((receipt, index) => [keys[index]!, receipt] as const)
         .sort(([a], [b]) => a - b)
-        .map(([, wrote]) => wrote);
+        .map(([, receipt]) => receipt);
       const expected = fold(list);
+      const standing = Object.assign({}, ...Object.values(expected.written ?? {}));
+      assert.equal(standing, standingOf(list), 'of the lead that was found last');
       assert.equal(fold([...shuffled, ...shuffled.slice(0, cut)]), expected);
       assert.equal(mergeStates(fold(shuffled.slice(0, cut)), fold(shuffled.slice(cut))), expected);
     }),
@@ -64,10 +90,10 @@ test('the receipts of a lead may come in any order, in part more than once, and 
   );
 });
 
-test('what stands in the CRM is the last write, even where an older fact was written to a lead made anew', () => {
+test('what stands in the CRM is the last write, even where it was an older fact', () => {
   const state = fold([
-    { order: 'o5', turn: turnAt(1), fields: { Company: '2aaaaaaaaaa' } },
-    { order: 'o3', turn: turnAt(2), fields: { Company: '2dddddddddd' } },
+    { leadId: '1', wrote: { order: 'o5', turn: turnAt(1), fields: { Company: '2aaaaaaaaaa' } } },
+    { leadId: '1', wrote: { order: 'o3', turn: turnAt(2), fields: { Company: '2dddddddddd' } } },
   ]);
   assert.equal(writtenOf(state, 'Company'), { quality: 2, hash: 'dddddddddd', order: 'o3', turn: turnAt(2) });
 });
@@ -95,7 +121,8 @@ test('receipts from before turns were kept stay readable, and give way to later 
   );
   const written = addWrote(old, { order: 'o1', turn: turnAt(5), fields: { Company: '2cccccccccc' } });
   assert.is(writtenOf(written, 'Company')?.hash, 'cccccccccc');
-  assert.is(addLeadId(old, '2', turnAt(5)).leadId, '2');
+  const replaced = addLeadId(old, '2', turnAt(5));
+  assert.equal([replaced.leadId, writtenOf(replaced, 'Company')], ['2', undefined]);
 });
 
 test('a turn is later than all that is known, though the clock went back', () => {

@@ -15,7 +15,7 @@ export type Try = NonNullable<Intent['wrote']['earlier']>[number];
 export function settleDoubts(intents: Intents, crmLead: FoundLead | undefined): Intents {
   const landed = new Set<string>();
   for (const [turn, together] of groupByTurn(intents)) if (hasLanded(together, crmLead)) landed.add(turn);
-  return new Map([...intents].map(([eventId, intent]) => [eventId, settle(intent, landed)]));
+  return new Map([...intents].map(([eventId, intent]) => [eventId, settle(intent, landed, crmLead?.id)]));
 }
 
 /** Bookings are facts whether they were written or not; a value counts as ours only where the write came to pass. */
@@ -35,11 +35,11 @@ function groupByTurn(intents: Intents): Map<string, Intent[]> {
 }
 
 /** A record is written whole or not at all, with what all events of a batch had for it. */
-function settle({ wrote, notes }: Intent, landed: ReadonlySet<string>): Intent {
+function settle({ wrote, notes }: Intent, landed: ReadonlySet<string>, leadId: string | undefined): Intent {
   const { order, turn = '', fields, derived, bookings, earlier = [] } = wrote;
   const hasValues = fields !== undefined || derived !== undefined;
   const own: Try[] =
-    hasValues && landed.has(turn) ? [{ turn, ...(fields && { fields }), ...(derived && { derived }) }] : [];
+    hasValues && landed.has(turn) ? [{ turn, leadId, ...(fields && { fields }), ...(derived && { derived }) }] : [];
   const tries = [...earlier, ...own];
   return {
     wrote: { order, ...(bookings && { bookings }), ...(tries.length > 0 && { earlier: tries }) },
@@ -75,22 +75,23 @@ export function knownOfNote(
 }
 
 /** The lead before a write, for `Intent.before`. */
-export function snapshotOf({ fields, modifiedTime }: FoundLead): [modifiedTime: string, hash: string] {
+export function snapshotOf({ id, fields, modifiedTime }: FoundLead): NonNullable<Intent['before']> {
   const values = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== '');
-  return [modifiedTime ?? '', hashValue(values.sort(([a], [b]) => (a < b ? -1 : 1)))];
+  return [modifiedTime ?? '', hashValue(values.sort(([a], [b]) => (a < b ? -1 : 1))), id];
 }
 
 /**
  * One value that stands proves it for all. Where none stands, and all is as it was although the lead was modified since,
- * somebody has taken back what we wrote. A lead that was not there before may have been entered by a person, with a name and a
- * company such as ours: there most of the values have to stand.
+ * somebody has taken back what we wrote. A lead that was not there before, or is another one, may have been entered by a
+ * person, with a name and a company such as ours: there most of the values have to stand.
  */
 function hasLanded(together: readonly Intent[], crmLead: FoundLead | undefined): boolean {
   const values = [...new Map(together.flatMap(({ wrote }) => Object.entries({ ...wrote.fields, ...wrote.derived })))];
   const before = together.find((intent) => intent.before !== undefined)?.before;
   if (crmLead === undefined || values.length === 0) return false;
   const stand = values.filter(([field, value]) => hashValue(crmLead.fields[field] ?? '') === value.slice(1)).length;
-  if (before === undefined) return stand > values.length / 2;
+  const isTheSame = before !== undefined && (before[2] ?? crmLead.id) === crmLead.id;
+  if (!isTheSame) return stand > values.length / 2;
   if (stand > 0) return true;
   const [modifiedTime, hash] = snapshotOf(crmLead);
   return modifiedTime !== before[0] && hash === before[1];

@@ -1,6 +1,6 @@
 /** What is known of the leads of a batch: by this service from its streams, and by the CRM as it is now. */
 import type { Intents } from '../../lib/lead-ledger.js';
-import { type LeadState, nextTurn } from '../../lib/lead-state.js';
+import { addLeadId, type LeadState, nextTurn } from '../../lib/lead-state.js';
 import type { FieldMetadata, FoundLead, Zoho } from '../../lib/providers/zoho/crm.js';
 import { fitField } from '../../lib/providers/zoho/field-rules.js';
 import { addCertain, settleDoubts } from './doubt.js';
@@ -79,9 +79,11 @@ export function planLeads(
       onLeftOut(field, fitted.leftOut);
       return undefined;
     };
-    const plan = planLead({ email, facts: own, known: state, crmLead, fieldMap, fit });
-    if (crmLead === undefined) fillMandatory(plan, metadata, firstOrderOf(own));
     const turn = nextTurn(state, leasedAt);
+    // What was written to another lead under the address is not ours in this one.
+    const ofThis = crmLead === undefined ? state : addLeadId(state, crmLead.id, turn);
+    const plan = planLead({ email, facts: own, known: ofThis, crmLead, fieldMap, fit });
+    if (crmLead === undefined) fillMandatory(plan, metadata, firstOrderOf(own));
     results.set(email, {
       ...{ email, plan, known: state, found: crmLead, turn, settled: settled.get(email)! },
       ...{ leadId: crmLead?.id ?? null, action: 'none' as const },

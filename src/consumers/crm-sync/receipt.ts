@@ -27,7 +27,10 @@ export function toIntent(lead: LeadFacts, result: LeadResult, notes: Intent['not
   const { plan, turn, found } = result;
   const wrote = compose(lead, result, plan.fields);
   const { fields, derived } = compose(lead, result, plan.standing);
-  const standing = fields || derived ? [{ turn, ...(fields && { fields }), ...(derived && { derived }) }] : [];
+  const standing =
+    found !== undefined && (fields || derived)
+      ? [{ turn, leadId: found.id, ...(fields && { fields }), ...(derived && { derived }) }]
+      : [];
   const certain = [...(wrote.earlier ?? []), ...standing];
   return {
     wrote: certain.length === 0 ? wrote : { ...wrote, earlier: certain },
