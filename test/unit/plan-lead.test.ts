@@ -119,6 +119,23 @@ test('events folded into one record give the same as one after another', () => {
   assert.equal(plan([second, first], { Company: null }), { Company: 'New', Designation: 'COO' });
 });
 
+test('of two of our fields that the map puts into one of the CRM the better or later fact stands, as one after another', () => {
+  const map = makeFieldMap({ jobTitle: { field: 'Company', owner: 'person' } });
+  const [better, worse] = [said(1, ['company', 'Brightwater']), said(2, ['jobTitle', 'COO', 1])];
+  for (const facts of [
+    [better, worse],
+    [worse, better],
+  ]) {
+    assert.is(plan(facts, { Company: null }, {}, map).Company, 'Brightwater');
+    assert.is(plan(facts, undefined, {}, map).Company, 'Brightwater');
+  }
+  const { fields, standing } = planLead({
+    ...{ email, facts: [said(5, ['company', 'Brightwater']), said(3, ['jobTitle', 'COO'])], fieldMap: map, fit },
+    ...{ known: wrote(1, 'Company', 'Brightwater'), crmLead: { id: '1', fields: { Company: 'Brightwater' } } },
+  });
+  assert.equal([fields.size, standing.get('Company')?.order], [0, orderAt(5)], 'what stands is the later one');
+});
+
 test('the latest event of all bookings decides the status', () => {
   const status = (...bookings: [string, string, number][]) =>
     statusOf(

@@ -44,17 +44,16 @@ export function planLead(input: {
   fieldMap: ReadonlyMap<LeadField, FieldTarget>;
   fit: (field: string, value: string) => string | undefined;
 }): LeadPlan {
-  const { email, known, crmLead, fieldMap } = input;
+  const { email, known, crmLead } = input;
   const plan: LeadPlan = { email, crmLead, fields: new Map(), standing: new Map() };
-  for (const [ours, best] of bestFacts(input)) {
-    const target = fieldMap.get(ours)!;
-    const decision = decideField(best, target, writtenOf(known, target.field), crmLead);
-    if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(target.field, best);
+  for (const [field, { target, ...best }] of bestFacts(input)) {
+    const decision = decideField(best, target, writtenOf(known, field), crmLead);
+    if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(field, best);
   }
   return plan;
 }
 
-/** The best fact for each of our fields that has a place in the CRM, over all events at hand. */
+/** The best fact for each CRM field, over all events at hand: the map may put several of our fields into one. */
 function bestFacts({
   email,
   facts,
@@ -62,16 +61,16 @@ function bestFacts({
   crmLead,
   fieldMap,
   fit,
-}: Parameters<typeof planLead>[0]): Map<LeadField, PlannedField> {
-  const best = new Map<LeadField, PlannedField>();
+}: Parameters<typeof planLead>[0]): Map<string, PlannedField & { target: FieldTarget }> {
+  const best = new Map<string, PlannedField & { target: FieldTarget }>();
   const offer = (fact: Fact, order: string) => {
     const target = fieldMap.get(fact.field);
     // What the field can't take must not outdo what it can: one after another, the events would have left that.
-    const value = target === undefined ? undefined : fit(target.field, fact.value);
-    if (value === undefined) return;
-    const before = best.get(fact.field);
-    const offered = { value, quality: fact.quality, order };
-    if (before === undefined || beats(offered, before)) best.set(fact.field, offered);
+    const value = target && fit(target.field, fact.value);
+    if (target === undefined || value === undefined) return;
+    const before = best.get(target.field);
+    const offered = { value, quality: fact.quality, order, target };
+    if (before === undefined || beats(offered, before)) best.set(target.field, offered);
   };
   for (const lead of facts) for (const fact of lead.facts) offer(fact, lead.order);
   const firstOrder = facts.map(({ order }) => order).sort()[0] ?? '';
