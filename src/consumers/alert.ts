@@ -98,7 +98,7 @@ export function makeAlert(options: AlertOptions) {
     },
 
     async settled(events) {
-      await Promise.all(events.map(({ id }) => options.clearSent(id)));
+      await Promise.all(events.map(({ id }) => options.setTries(id, 0)));
     },
   });
 
@@ -128,11 +128,13 @@ export function makeAlert(options: AlertOptions) {
   }
 
   async function tellMany(failures: readonly FailedEvent[], context: Context): Promise<AlertOutcomes> {
-    const named = failures.slice(0, NAMED_MAX);
-    const subjects = await Promise.all(
-      named.map((event) => findSubject(event, { read: context.read, internalDomains })),
-    );
-    const compose = (isRepeat: boolean) => digestMessage(failures, { subjects, baseUrl, isRepeat });
+    const toSubject = async (event: FailedEvent) =>
+      [event.id, await findSubject(event, { read: context.read, internalDomains })] as const;
+    const subjects = new Map(await Promise.all(failures.slice(0, NAMED_MAX).map(toSubject)));
+    const compose = (isRepeat: boolean, eventIds: readonly string[]) => {
+      const told = failures.filter(({ id }) => eventIds.includes(id));
+      return digestMessage(told, { subjects: told.flatMap(({ id }) => subjects.get(id) ?? []), baseUrl, isRepeat });
+    };
     const ids = failures.map(({ id }) => id);
     const verdicts = await deliver(ids, compose, context);
     await storm.begin(ids, context.now());

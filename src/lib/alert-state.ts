@@ -18,10 +18,6 @@ const SINGLES_PER_MINUTE = 5;
 
 export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   const pauseMark = (provider: Provider, since: string) => keys.alertMark(`${provider}:${since}`);
-  const mark = async (key: string) => {
-    await redis.set(key, '1', 'EX', MARK_KEPT_S);
-  };
-  const isMarked = async (key: string) => (await redis.exists(key)) === 1;
   const takeSingle = loadScript(redis, 'take-single');
   const noteStorm = loadScript(redis, 'note-storm');
   const endStorm = loadScript(redis, 'end-storm');
@@ -33,11 +29,11 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
   };
 
   return {
-    /** Whether an earlier try may have posted the alert: its answer never came. */
-    wasSent: (eventId: string) => isMarked(keys.alertMark(eventId)),
-    markSending: (eventId: string) => mark(keys.alertMark(eventId)),
-    clearSent: async (eventId: string): Promise<void> => {
-      await redis.unlink(keys.alertMark(eventId));
+    /** How many earlier tries may have posted the alert: what came of them is not known. */
+    triesOf: async (eventId: string) => Number(await redis.get(keys.alertMark(eventId))),
+    setTries: async (eventId: string, tries: number): Promise<void> => {
+      const key = keys.alertMark(eventId);
+      await (tries === 0 ? redis.unlink(key) : redis.set(key, tries, 'EX', MARK_KEPT_S));
     },
     /** Whether a failure may have a message of its own in this minute; beyond a few alerts gather into a digest. */
     budget: async (failureId: string, now: Date): Promise<boolean> => {
@@ -63,7 +59,9 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
     },
     isStillPaused: async (provider: Provider, since: string) =>
       (await redis.hget(keys.pause(provider), 'since')) === since,
-    wasAlerted: (provider: Provider, since: string) => isMarked(pauseMark(provider, since)),
-    markAlerted: (provider: Provider, since: string) => mark(pauseMark(provider, since)),
+    wasAlerted: async (provider: Provider, since: string) => (await redis.exists(pauseMark(provider, since))) === 1,
+    markAlerted: async (provider: Provider, since: string): Promise<void> => {
+      await redis.set(pauseMark(provider, since), '1', 'EX', MARK_KEPT_S);
+    },
   };
 }

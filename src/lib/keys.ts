@@ -60,7 +60,7 @@ export function makeKeys(prefix: string) {
     /** Hash: email to the CRM values about to be written and not yet in `lead.synced`. */
     intents: () => `${prefix}ledger:leads`,
     noteIntent: (noteKey: string) => `${prefix}ledger:note:${noteKey}`,
-    /** Set once an alert was handed to Slack, until its outcome is known. */
+    /** How often an alert was handed to Slack, until its outcome is known. */
     alertMark: (eventId: string) => `${prefix}ledger:alert:${eventId}`,
     /** Hash: a storm of failures that the channel was told of and whose end it has yet to hear: since, last. */
     storm: () => `${prefix}ledger:storm`,

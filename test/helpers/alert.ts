@@ -14,7 +14,7 @@ export function setUpAlert(
   standin: { apiUrl: string } | undefined,
   more: Partial<AlertOptions> & { now?: string } = {},
 ) {
-  const sent = new Set<string>();
+  const tries = new Map<string, number>();
   const alerted = new Set<string>();
   const paused = new Set<string>();
   const logged: Record<string, unknown>[] = [];
@@ -25,9 +25,8 @@ export function setUpAlert(
   const alert = makeAlert({
     slack,
     baseUrl: 'https://gvi.example',
-    wasSent: async (id) => sent.has(id),
-    markSending: async (id) => void sent.add(id),
-    clearSent: async (id) => void sent.delete(id),
+    triesOf: async (id) => tries.get(id) ?? 0,
+    setTries: async (id, count) => void (count === 0 ? tries.delete(id) : tries.set(id, count)),
     budget: async () => true,
     storm: { begin: async () => {}, goOn: async () => {}, takeEnded: async () => undefined },
     isStillPaused: async (provider, since) => paused.has(`${provider} ${since}`),
@@ -37,7 +36,7 @@ export function setUpAlert(
   });
   const clock = { now: more.now ?? '2026-11-23T12:30:00.000Z' };
   return {
-    ...{ alert, logged, entries, sent, paused, clock },
+    ...{ alert, logged, entries, tries, paused, clock },
     async tell(events: readonly AlertEvent[], signal = new AbortController().signal, isProbe = false) {
       const context = { signal, log, now: () => new Date(clock.now), read: async (id: string) => entries.get(id) };
       return alert.handleBatch(

@@ -22,12 +22,12 @@ test.before.each(() => {
   state = makeAlertState({ redis, keys: makeKeys('p:') });
 });
 
-test('an alert that may have been posted is known until its outcome is', async () => {
-  assert.is(await state.wasSent('failed-1-0'), false);
-  await state.markSending('failed-1-0');
-  assert.is(await state.wasSent('failed-1-0'), true);
-  await state.clearSent('failed-1-0');
-  assert.is(await state.wasSent('failed-1-0'), false);
+test('how often an alert may have been posted is known until its outcome is', async () => {
+  assert.is(await state.triesOf('failed-1-0'), 0);
+  for (const tries of [1, 2, 2, 0, 0]) {
+    await state.setTries('failed-1-0', tries);
+    assert.is(await state.triesOf('failed-1-0'), tries);
+  }
 });
 
 test('five single messages go out in a minute, then they gather', async () => {
@@ -75,7 +75,7 @@ test('the end of a storm is told although the reply that said so was lost', asyn
 });
 
 test('nothing that alerts remember stays for ever', async () => {
-  await state.markSending('failed-1-0');
+  await state.setTries('failed-1-0', 1);
   await state.budget('failed-1-0', new Date());
   await state.storm.begin(['failed-1-0'], new Date());
   await state.markAlerted('zoho', '2026-11-23T12:00:00.000Z');

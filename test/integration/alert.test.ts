@@ -139,12 +139,12 @@ test('blocks that Slack does not take are sent as text', async ({ slack }) => {
 });
 
 test('an outage in which nothing was posted is rethrown, and the next try is no repeat', async ({ slack }) => {
-  const { tell, sent } = setUp(slack);
+  const { tell, tries } = setUp(slack);
   const failure = failedEvent();
   for (const fault of [slackFaults.rateLimited(3), slackFaults.refusal('service_unavailable')]) {
     slack.faults.next(fault);
     errorOf((await tell([failure]))[0], OutageError);
-    assert.is(sent.size, 0);
+    assert.is(tries.size, 0);
   }
   assert.is(sentOf((await tell([failure]))[0]).delivery, 'slack');
   assert.not.match(slack.messages()[0]!.text, 'possible repeat');
@@ -183,6 +183,53 @@ test('a second answer that leaves it open is the last: the log takes over', asyn
   assert.is(sentOf((await tell([failure]))[0]).delivery, 'log');
   assert.is(slack.messages().length, 2);
   assert.is(logged[0]?.slack, 'slack_connection_lost');
+});
+
+for (const [what, crashes] of [
+  ['after each post', 4],
+  ['after the repeat of a message whose answer was lost', 2],
+] as const) {
+  test(`a worker that dies ${what} posts nothing a third time: the log takes over`, async ({ slack }) => {
+    const { tell, logged } = setUp(slack);
+    const failure = failedEvent();
+    if (crashes === 2) slack.faults.next({ doneButAnswerLost: true }, { path: '/api/chat.postMessage' });
+    // None of these outcomes is settled.
+    for (let crash = 0; crash < crashes; crash += 1) await tell([failure]);
+    const [outcome] = await tell([failure]);
+    assert.is(sentOf(outcome).delivery, 'log');
+    assert.is((outcome as { isWithoutProvider?: boolean }).isWithoutProvider, true, 'it says nothing about Slack');
+    assert.equal(
+      slack.messages().map(({ text }) => text.startsWith('(possible repeat)')),
+      [false, true],
+    );
+    assert.is(logged[0]?.eventId, failure.data.eventId);
+  });
+}
+
+test('a second try in which nothing was posted is none', async ({ slack }) => {
+  const { tell } = setUp(slack);
+  const failure = failedEvent();
+  slack.faults.next({ doneButAnswerLost: true }, { path: '/api/chat.postMessage' });
+  errorOf((await tell([failure]))[0], OutageError);
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    slack.faults.next(slackFaults.rateLimited(3), { path: '/api/chat.postMessage' });
+    errorOf((await tell([failure]))[0], OutageError);
+  }
+  assert.is(sentOf((await tell([failure]))[0]).delivery, 'slack');
+  assert.is(slack.messages().length, 2);
+});
+
+test('what was posted twice is in no digest: the log takes it over', async ({ slack }) => {
+  const { tell, logged } = setUp(slack);
+  const failure = failedEvent();
+  for (let crash = 0; crash < 2; crash += 1) await tell([failure]);
+  const outcomes = await tell([failure, failedEvent(), failedEvent(), failedEvent()]);
+  assert.equal(
+    outcomes.map((outcome) => sentOf(outcome).delivery),
+    ['log', 'slack', 'slack', 'slack'],
+  );
+  assert.match(slack.messages()[2]!.text, 'Not in Zoho: 3 events');
+  assert.is(logged[0]?.failures, 1);
 });
 
 test('the second try is not spent on a Slack that is still down', async ({ slack }) => {
@@ -231,12 +278,12 @@ test('an abort posts no second message and is no outcome', async ({ slack }) => 
 });
 
 test('what is settled is forgotten', async ({ slack }) => {
-  const { alert, tell, sent } = setUp(slack);
+  const { alert, tell, tries } = setUp(slack);
   const failure = failedEvent();
   await tell([failure]);
-  assert.equal([...sent], [failure.id]);
+  assert.equal([...tries], [[failure.id, 1]]);
   await alert.settled?.([failure]);
-  assert.is(sent.size, 0);
+  assert.is(tries.size, 0);
 });
 
 test('a configuration fault of a provider is told at once, and its end as well', async ({ slack }) => {
