@@ -143,11 +143,9 @@ export function makeAlert(options: AlertOptions) {
 
   async function tellPaused(event: StoredEvent<'provider.paused'>, context: Context): Promise<AlertOutcomes> {
     const { provider, kind, since } = event.data;
-    if (kind === 'outage') {
-      // Over before it was worth a message.
-      if (!(await isStillPaused(provider, since))) return nothingToTell(event);
-      waitUntilLong(since, context);
-    }
+    // Over before it was worth a message, or before Slack took one: that would come after the end.
+    if (!(await isStillPaused(provider, since))) return nothingToTell(event);
+    if (kind === 'outage') waitUntilLong(since, context);
     // Before it is posted: an end that comes meanwhile must be told as well.
     await markAlerted(provider, since);
     const compose = (isRepeat: boolean) => pausedMessage(event, isRepeat);
@@ -160,9 +158,9 @@ export function makeAlert(options: AlertOptions) {
   }
 
   async function tellResumed(event: StoredEvent<'provider.resumed'>, context: Context): Promise<AlertOutcomes> {
-    const { provider, kind, since } = event.data;
+    const { provider, since } = event.data;
     // Its beginning may have been missed while no worker ran.
-    const wasLong = kind === 'outage' && Date.parse(event.at) - Date.parse(since) >= outageAlertAfterMs;
+    const wasLong = Date.parse(event.at) - Date.parse(since) >= outageAlertAfterMs;
     // Nobody was told that it was down.
     if (!wasLong && !(await wasAlerted(provider, since))) return nothingToTell(event);
     return toOutcomes([event], await deliver([event.id], (isRepeat) => resumedMessage(event, isRepeat), context));

@@ -287,13 +287,39 @@ test('what is settled is forgotten', async ({ slack }) => {
 });
 
 test('a configuration fault of a provider is told at once, and its end as well', async ({ slack }) => {
-  const { tell } = setUp(slack);
+  const { tell, paused: pauses } = setUp(slack);
   const paused = pausedEvent({ kind: 'configuration', reason: 'zoho_invalid_code' });
+  pauses.add(`zoho ${paused.data.since}`);
   const { ts, ...rest } = sentOf((await tell([paused]))[0]);
   assert.equal(rest, { failureId: paused.id, eventId: paused.id, delivery: 'slack' });
   assert.match(slack.messages()[0]!.text, 'scripts/zoho_oauth_helper.md');
   await tell([resumedEvent(paused, '2026-11-23T12:40:00.000Z')]);
   assert.match(slack.messages()[1]!.text, 'Zoho works again');
+});
+
+test('a configuration fault that Slack’s limit kept back is not told after its end', async ({ slack }) => {
+  const { tell, paused: pauses } = setUp(slack);
+  const paused = pausedEvent({ kind: 'configuration', reason: 'zoho_invalid_code' });
+  pauses.add(`zoho ${paused.data.since}`);
+  slack.faults.next(slackFaults.rateLimited(1), { path: '/api/chat.postMessage' });
+  errorOf((await tell([paused]))[0], OutageError);
+  pauses.clear();
+  await tell([resumedEvent(paused, '2026-11-23T12:05:00.000Z')]);
+  assert.equal((await tell([paused]))[0], { events: [] });
+  assert.equal(
+    slack.messages().map(({ text }) => /^Zoho works again/.test(text)),
+    [true],
+  );
+});
+
+test('a configuration fault that is over before it could be told is told to nobody, nor is its end', async ({
+  slack,
+}) => {
+  const { tell } = setUp(slack);
+  const paused = pausedEvent({ kind: 'configuration', reason: 'zoho_invalid_code' });
+  const outcomes = await tell([paused, resumedEvent(paused, '2026-11-23T12:05:00.000Z')]);
+  assert.equal(outcomes, [{ events: [] }, { events: [] }]);
+  assert.is(slack.calls.length, 0);
 });
 
 test('an outage is told once it has lasted ten minutes', async ({ slack }) => {
@@ -317,14 +343,16 @@ test('an outage that is over before is told to nobody, nor is its end', async ({
   assert.is(slack.calls.length, 0);
 });
 
-test('the end of a long outage is told even where its beginning was missed', async ({ slack }) => {
-  const { tell } = setUp(slack);
-  const paused = pausedEvent();
-  const outcomes = await tell([paused, resumedEvent(paused, '2026-11-23T12:15:00.000Z')]);
-  assert.equal(outcomes[0], { events: [] });
-  assert.is(sentOf(outcomes[1]).delivery, 'slack');
-  assert.match(slack.messages()[0]!.text, 'from 12:00 UTC on 23 Nov to 12:15 UTC on 23 Nov');
-});
+for (const kind of ['outage', 'configuration'] as const) {
+  test(`the end of a long pause (${kind}) is told even where its beginning was missed`, async ({ slack }) => {
+    const { tell } = setUp(slack);
+    const paused = pausedEvent({ kind });
+    const outcomes = await tell([paused, resumedEvent(paused, '2026-11-23T12:15:00.000Z')]);
+    assert.equal(outcomes[0], { events: [] });
+    assert.is(sentOf(outcomes[1]).delivery, 'slack');
+    assert.match(slack.messages()[0]!.text, 'from 12:00 UTC on 23 Nov to 12:15 UTC on 23 Nov');
+  });
+}
 
 test('that Slack itself is out of reach is told in the log, its end in the channel', async ({ slack }) => {
   const { tell, paused: pauses, logged } = setUp(slack);
