@@ -7,7 +7,7 @@ import { fixture, type Pipeline, startPipeline } from '../helpers/pipeline.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { refusedRecord } from '../helpers/zoho-refusals.js';
-import { startZoho, type ZohoStandin } from '../standins/zoho.js';
+import { makeField, startZoho, type ZohoStandin } from '../standins/zoho.js';
 
 const test = suite('leads and notes in the CRM');
 
@@ -100,6 +100,118 @@ test('a person who changes or clears what the service wrote is not overruled', a
   );
   const lead = theLead();
   assert.equal([lead.Company, lead.Phone ?? null], ['Brightwater Group', null]);
+});
+
+test('of several leads with one address the one that was looked at is written, whichever an upsert would take', async () => {
+  await zoho.stop();
+  zoho = await startZoho({ upsertTakes: 'newest' });
+  const oldest = zoho.seedLead({ Email: email, Last_Name: 'Liu' });
+  const newest = zoho.seedLead({ Email: email, Last_Name: 'Liu-Smith', Company: 'BW Holding' });
+  await start();
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('a', 1)));
+  assert.equal(synced.leads, [{ email, leadId: oldest, action: 'update' }]);
+  const companies = zoho.leadsOf(email).map(({ id, Company }) => [id, Company]);
+  assert.equal(companies, [
+    [oldest, 'Brightwater'],
+    [newest, 'BW Holding'],
+  ]);
+});
+
+/** An organisation that allows no two leads with the same telephone number. */
+const withUniquePhone = async (options: Parameters<typeof startZoho>[0] = {}) => {
+  await zoho.stop();
+  const phone = makeField('Phone', { data_type: 'phone', length: 30, unique: { casesensitive: 'false' } });
+  zoho = await startZoho({ ...options, fields: [phone] });
+};
+const boss = {
+  Email: 'boss@brightwater.example',
+  Last_Name: 'Boss',
+  Company: 'Their own',
+  Phone: '+1 404 555 0001',
+};
+const seedBoss = () => {
+  const id = zoho.seedLead(boss);
+  const isUntouched = () => {
+    const { Email, Last_Name, Company, Phone } = zoho.leads().find((lead) => lead.id === id)!;
+    assert.equal({ Email, Last_Name, Company, Phone }, boss);
+  };
+  return { id, isUntouched };
+};
+
+test('a new lead with the unique number of another one is a lead of its own, without the number', async () => {
+  await withUniquePhone();
+  const { isUntouched } = seedBoss();
+  await start();
+  const synced = await pipeline.synced(
+    await pipeline.send('calendly', booking('a', 1, { text_reminder_number: boss.Phone })),
+  );
+  isUntouched();
+  assert.equal(synced.leads, [{ email, leadId: theLead().id, action: 'insert' }]);
+  assert.equal([theLead().Company, theLead().Phone], ['Brightwater', undefined]);
+});
+
+test('a lead that stands already is written without the unique number of another one', async () => {
+  await withUniquePhone();
+  const { isUntouched } = seedBoss();
+  const id = zoho.seedLead({ Email: email, Last_Name: 'Liu' });
+  await start();
+  const synced = await pipeline.synced(
+    await pipeline.send('calendly', booking('a', 1, { text_reminder_number: boss.Phone })),
+  );
+  isUntouched();
+  assert.equal(synced.leads, [{ email, leadId: id, action: 'update' }]);
+  assert.equal([theLead().Company, theLead().Phone], ['Brightwater', undefined]);
+});
+
+for (const [index, withoutScopes] of [[], ['coql'] as const].entries()) {
+  test(`a new lead has its unique number once it stands, and it is the service’s own value (${['COQL', 'search'][index]})`, async () => {
+    await withUniquePhone({ withoutScopes, indexLagMs: 'manual' });
+    await start();
+    const book = async (id: string, at: number, text_reminder_number: string) =>
+      pipeline.synced(await pipeline.send('calendly', booking(id, at, { text_reminder_number })));
+    const first = await book('a', 1, '+1 404 555 1234');
+    assert.equal(first.leads, [{ email, leadId: theLead().id, action: 'insert' }]);
+    assert.is(theLead().Phone, '+1 404 555 1234');
+    assert.is(upserts().length, 2);
+    await book('b', 2, '+1 404 555 9999');
+    assert.is(theLead().Phone, '+1 404 555 9999');
+    assert.is(upserts().length, 3);
+  });
+}
+
+test('where nobody tells which fields are unique, a write that went to another lead is a failure that names both', async () => {
+  await withUniquePhone({ withoutScopes: ['fields'] });
+  const { id } = seedBoss();
+  await start();
+  const sent = await pipeline.send('calendly', booking('a', 1, { text_reminder_number: boss.Phone }));
+  const { status, failure } = await pipeline.finished(sent);
+  assert.equal([status, failure?.error.code], ['failed', 'zoho_another_lead']);
+  assert.match(failure!.error.message, id);
+  assert.match(failure!.error.message, email);
+  assert.is(upserts().length, 1);
+});
+
+test('who is entered by hand in the moment before the write is written under their address all the same', async () => {
+  await start();
+  zoho.faults.next({ status: 204 }, { path: '/crm/v8/coql' });
+  zoho.faults.next({ status: 204 }, { path: '/crm/v8/coql' });
+  const id = zoho.seedLead({ Email: email, Last_Name: 'Liu' });
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('a', 1)));
+  assert.equal(synced.leads, [{ email, leadId: id, action: 'update' }]);
+});
+
+test('a lead that is deleted in the moment before the write is made anew', async () => {
+  await start({ RETRY_BASE_MS: '50' });
+  await pipeline.finished(await pipeline.send('calendly', booking('a', 1)));
+  const { id } = theLead();
+  const deleteIt = () => {
+    zoho.deleteLead(id);
+    return true;
+  };
+  zoho.faults.on({ path: '/crm/v8/Leads/upsert', when: deleteIt, times: 1 }, { latencyMs: 1 });
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('b', 2, { name: 'Karen Lee Liu' })));
+  assert.equal(synced.leads, [{ email, leadId: theLead().id, action: 'insert' }]);
+  assert.is.not(theLead().id, id);
 });
 
 test('who books again without a campaign keeps the source that brought them', async () => {
@@ -413,6 +525,21 @@ test('a dry run writes nothing and shows the requests that it would have sent', 
   );
   assert.is(synced.requests[0].body.data[0].Email, 'karen@brightwater.example');
   assert.is(upserts().length, 0);
+});
+
+test('a dry run shows a value that is written once the new lead stands as a request of its own', async () => {
+  await withUniquePhone();
+  await start({ DRY_RUN: 'true' });
+  const sent = await pipeline.send('calendly', booking('a', 1, { text_reminder_number: '+1 404 555 1234' }));
+  const { requests } = await pipeline.synced(sent);
+  const phones = requests.map(({ url, body }: { url: string; body: { data: { id?: null; Phone?: string }[] } }) => {
+    const [{ id, Phone } = {}] = body.data;
+    return [url, id, Phone];
+  });
+  assert.equal(phones, [
+    ['/crm/v8/Leads/upsert', undefined, undefined],
+    ['/crm/v8/Leads/upsert', null, '+1 404 555 1234'],
+  ]);
 });
 
 test('a dry run shows the note of a lead that became a deal where a live run would write it', async () => {

@@ -36,6 +36,8 @@ export type ZohoOptions = {
   coqlKnowsConverted?: boolean;
   /** COQL shows converted leads unasked [false]. */
   coqlShowsConverted?: boolean;
+  /** Which of several open leads of one address an upsert by address writes [oldest]; Zoho does not say. */
+  upsertTakes?: 'oldest' | 'newest';
   /** Further fields of the Leads module, see `makeField`; one of the same name replaces the stock one. */
   fields?: readonly Field[];
 };
@@ -76,7 +78,10 @@ const CREDENTIALS = {
 export async function startZoho(options: ZohoOptions = {}): Promise<ZohoStandin> {
   const own = options.fields ?? [];
   const stock = LEAD_FIELDS.filter(({ api_name }) => !own.some((field) => field.api_name === api_name));
-  const store = makeStore([...stock, ...own], options.indexLagMs ?? 0);
+  const store = makeStore([...stock, ...own], {
+    indexLagMs: options.indexLagMs ?? 0,
+    upsertTakes: options.upsertTakes ?? 'oldest',
+  });
   const { clientId, clientSecret, refreshToken } = { ...CREDENTIALS, ...options };
   const tokens = makeTokens({
     clientId,

@@ -54,6 +54,10 @@ const KNOWN: Record<string, Explanation> = {
     why: 'Zoho has another record with the same value in a field that must be unique.',
     next: `Merge the two records in Zoho, ${REDRIVE}.`,
   },
+  zoho_another_lead: {
+    why: 'Zoho wrote it to another lead, which has the same value in a field that must be unique.',
+    next: `Put that lead right in Zoho, its email first, let the service's user read the fields (\`gvi doctor\` tells), ${REDRIVE}.`,
+  },
   zoho_record_locked: { why: 'The lead is locked in Zoho.', next: `Unlock it, ${REDRIVE}.` },
   zoho_record_in_blueprint: {
     why: 'A blueprint in Zoho holds the lead.',

@@ -13,7 +13,7 @@ import {
 } from '../../lib/providers/zoho/crm.js';
 import { forgetFormer } from './former-notes.js';
 import type { CrmEvent } from './lead-facts.js';
-import { groupByEmail, type LeadResult, lookUp, needsWrite, planLeads, toRecord } from './look-up.js';
+import { groupByEmail, type LeadResult, lookUp, needsWrite, planLeads, toRecord, valuesOf } from './look-up.js';
 import { noteKeyOf, notesOf } from './notes.js';
 import type { SyncDeps, SyncItem } from './sync-batch.js';
 import { isToBeRenewed, parentOf } from './write-notes.js';
@@ -65,10 +65,14 @@ export function describeWrites(
   assumes: string | undefined,
 ): LeadSynced {
   const toWrite = results.filter(needsWrite);
-  const upsert =
-    toWrite.length === 0
-      ? []
-      : [{ ...buildUpsertRequest(toWrite.map(toRecord)), ...(assumes === undefined ? {} : { assumes }) }];
+  // What is held back is written by the id that the lead gets.
+  const later = toWrite.filter(({ heldBack }) => heldBack.size > 0);
+  const upserts = [
+    toWrite.map(toRecord),
+    later.map(({ email, heldBack }) => ({ id: null, Email: email, ...valuesOf(heldBack) })),
+  ]
+    .filter((records) => records.length > 0)
+    .map((records) => ({ ...buildUpsertRequest(records), ...(assumes === undefined ? {} : { assumes }) }));
   const notes = notesOf(
     item.event,
     results.map(({ email }) => email),
@@ -88,7 +92,7 @@ export function describeWrites(
   const created = live.filter(({ standingId }) => standingId === null);
   const updated = live.filter(({ standingId }) => standingId !== null);
   const requests: Request[] = [
-    ...upsert,
+    ...upserts,
     ...(updated.length === 0
       ? []
       : [

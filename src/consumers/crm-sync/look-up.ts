@@ -12,6 +12,8 @@ import type { SyncDeps, SyncItem } from './sync-batch.js';
 export type LeadResult = {
   email: string;
   plan: LeadPlan;
+  /** Of a new lead: what is written by its id once it stands. */
+  heldBack: LeadPlan['fields'];
   known: LeadState;
   found: FoundLead | undefined;
   /** Of the write, see `lead-state.ts`. */
@@ -84,8 +86,9 @@ export function planLeads(
     const ofThis = crmLead === undefined ? state : addLeadId(state, crmLead.id, turn);
     const plan = planLead({ email, facts: own, known: ofThis, crmLead, fieldMap, fit });
     if (crmLead === undefined) fillMandatory(plan, metadata, firstOrderOf(own));
+    const heldBack = crmLead === undefined ? holdUniqueBack(plan, metadata) : new Map();
     results.set(email, {
-      ...{ email, plan, known: state, found: crmLead, turn, settled: settled.get(email)! },
+      ...{ email, plan, heldBack, known: state, found: crmLead, turn, settled: settled.get(email)! },
       ...{ leadId: crmLead?.id ?? null, action: 'none' as const },
     });
   }
@@ -97,13 +100,18 @@ export function needsWrite({ plan, found }: Pick<LeadResult, 'plan' | 'found'>):
   return found?.converted === undefined && (plan.fields.size > 0 || found === undefined);
 }
 
+/** By id where the lead was found: its address may be another's as well, and so may a value that has to be unique. */
 export function toRecord({
   email,
   plan,
   found,
 }: Pick<LeadResult, 'email' | 'plan' | 'found'>): Record<string, unknown> {
-  const fields = Object.fromEntries([...plan.fields].map(([field, { value }]) => [field, value]));
-  return { Email: typeof found?.fields.Email === 'string' ? found.fields.Email : email, ...fields };
+  const address = typeof found?.fields.Email === 'string' ? found.fields.Email : email;
+  return { ...(found && { id: found.id }), Email: address, ...valuesOf(plan.fields) };
+}
+
+export function valuesOf(fields: LeadPlan['fields']): Record<string, string> {
+  return Object.fromEntries([...fields].map(([field, { value }]) => [field, value]));
 }
 
 const TEXT_TYPES = new Set(['text', 'textarea']);
@@ -114,6 +122,21 @@ function fillMandatory(plan: LeadPlan, metadata: Knowledge['metadata'], order: s
     if (!isMandatory || !isWritable || !TEXT_TYPES.has(dataType) || plan.fields.has(apiName)) continue;
     plan.fields.set(apiName, { value: 'Unknown', quality: 0, order });
   }
+}
+
+/**
+ * An upsert without an id takes whatever lead has the same value in a unique field for the one that is meant, and writes it
+ * over. What is mandatory can't be held back.
+ */
+function holdUniqueBack(plan: LeadPlan, metadata: Knowledge['metadata']): LeadPlan['fields'] {
+  const heldBack: LeadPlan['fields'] = new Map();
+  for (const { apiName, isUnique, isMandatory } of metadata ?? []) {
+    const planned = plan.fields.get(apiName);
+    if (!isUnique || isMandatory || planned === undefined) continue;
+    heldBack.set(apiName, planned);
+    plan.fields.delete(apiName);
+  }
+  return heldBack;
 }
 
 function firstOrderOf(facts: readonly LeadFacts[]): string {

@@ -13,7 +13,7 @@ import type { FieldTarget } from './field-map.js';
 import { type CrmEvent, factsOf, type LeadFacts, type LeadField } from './lead-facts.js';
 import { groupByEmail } from './look-up.js';
 import { toOutcome } from './outcome.js';
-import { writeLeads } from './write-leads.js';
+import { ANOTHER_LEAD, writeLeads } from './write-leads.js';
 import { writeNotes } from './write-notes.js';
 
 export type SyncDeps = {
@@ -48,7 +48,7 @@ export async function syncBatch(items: readonly SyncItem[], work: Work): Promise
   if (items.length === 0) return new Map();
   const outcomes = await syncTogether(items, work);
   if (items.length === 1) return outcomes;
-  for (const item of byOrder(items.filter(({ event }) => failedForGood(outcomes.get(event))))) {
+  for (const item of byOrder(items.filter(({ event }) => mayFareBetterAlone(outcomes.get(event))))) {
     if (!sharesFate(item, items, outcomes)) continue;
     for (const [event, outcome] of await syncTogether([item], work)) outcomes.set(event, outcome);
   }
@@ -66,8 +66,9 @@ async function syncTogether(items: readonly SyncItem[], work: Work): Promise<Syn
   }
 }
 
-function failedForGood(outcome: Outcome<'lead.synced'> | undefined): boolean {
-  return outcome !== undefined && 'error' in outcome && outcome.error instanceof TerminalError;
+function mayFareBetterAlone(outcome: Outcome<'lead.synced'> | undefined): boolean {
+  if (outcome === undefined || !('error' in outcome)) return false;
+  return outcome.error instanceof TerminalError && outcome.error.code !== ANOTHER_LEAD;
 }
 
 /** True where the same error met another event as well. */

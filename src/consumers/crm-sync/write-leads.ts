@@ -4,7 +4,7 @@
  */
 import { NotYetError, OutageError, RetryableError, TerminalError } from '../../lib/errors.js';
 import type { Intents } from '../../lib/lead-ledger.js';
-import { hashValue, type LeadState } from '../../lib/lead-state.js';
+import { addLeadId, hashValue, type LeadState } from '../../lib/lead-state.js';
 import type { RecordResult } from '../../lib/providers/zoho/crm.js';
 import { RECORDS_MAX } from './calls.js';
 import { settleDoubts } from './doubt.js';
@@ -24,8 +24,10 @@ import type { Work } from './sync-batch.js';
 const FRESH_MS = 4_500;
 const LOOKS_MIN = 3;
 const STALE_WAIT_MS = 2_000;
-/** A record is sent so often at the most, each time without the value that was refused. */
+/** A lead is written so often at the most: again without the values that were refused, or with those that were held back. */
 const ROUNDS_MAX = 6;
+/** The code of a write that went to another lead: it is done, and must not be tried again. */
+export const ANOTHER_LEAD = 'zoho_another_lead';
 /** Codes that leave open what became of a record. */
 const UNTOLD = new Set(['NO_RESULT', 'INTERNAL_ERROR']);
 
@@ -41,18 +43,28 @@ export async function writeLeads(
 ): Promise<Map<string, LeadResult>> {
   const results = new Map<string, LeadResult>();
   const refused: Refusals = new Set();
+  const states = new Map(folded);
   let open = [...facts.keys()];
   let atOnce = RECORDS_MAX;
   for (let round = 1; open.length > 0 && round <= ROUNDS_MAX; round += 1) {
     const again: string[] = [];
     while (open.length > 0) {
-      const seen = await planFresh(pick(facts, open.slice(0, atOnce)), folded, refused, work);
+      const seen = await planFresh(pick(facts, open.slice(0, atOnce)), states, refused, work);
       const count = seen.results.size;
       // Of more at once Zoho does not tell in time.
       if (count < open.length) atOnce = count;
       open = open.slice(count);
-      for (const [email, result] of seen.results) results.set(email, result);
-      again.push(...(await upsert(seen, refused, work)).map(({ email }) => email));
+      const toRepeat = await upsert(seen, refused, work);
+      for (const [email, result] of seen.results) {
+        // It is still this event that made the lead.
+        if (results.get(email)?.action === 'insert') result.action = 'insert';
+        results.set(email, result);
+      }
+      for (const { email, leadId, turn } of toRepeat) {
+        // Search may not see it yet.
+        if (leadId !== null) states.set(email, addLeadId(states.get(email) ?? {}, leadId, turn));
+        again.push(email);
+      }
     }
     open = again;
   }
@@ -124,7 +136,7 @@ function pick(facts: FactsByEmail, emails: readonly string[]): FactsByEmail {
   return new Map(emails.map((email) => [email, facts.get(email)!]));
 }
 
-/** Returns those that are to be tried once more, without what was refused. */
+/** Returns those that are to be written once more: without what was refused, or with what was held back. */
 async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work): Promise<LeadResult[]> {
   const toWrite = [...results.values()].filter(needsWrite);
   if (toWrite.length === 0) return [];
@@ -137,12 +149,13 @@ async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work):
       throw error;
     });
   await takeBack(
-    toWrite.filter((_, index) => isRefused(answers[index])),
+    toWrite.filter((result, index) => isRefused(answers[index]) || isAnotherLead(result, answers[index])),
     work,
   );
   return toWrite.filter((result, index) => {
     const answer = answers[index];
     takeAnswer(result, answer, work);
+    if (result.error === undefined) return result.heldBack.size > 0;
     const field = refusedField(result, answer);
     if (field === undefined) return false;
     refused.add(refusalOf(result.email, field, result.plan.fields.get(field)!.value));
@@ -171,14 +184,26 @@ function isUndone(error: unknown): boolean {
   return error instanceof TerminalError || error instanceof RetryableError || error instanceof NotYetError;
 }
 
+/**
+ * Zoho has matched the record by a field that the organisation has made unique. A lead that nobody found but by its address
+ * has come to be since the look-up.
+ */
+function isAnotherLead({ found }: LeadResult, answer: RecordResult | undefined): boolean {
+  if (!answer?.ok) return false;
+  if (found !== undefined) return found.id !== answer.id;
+  return answer.action === 'update' && answer.duplicateField !== 'Email';
+}
+
 function takeAnswer(result: LeadResult, answer: RecordResult | undefined, { log }: Work): void {
   if (answer?.ok) {
-    if (result.found !== undefined && result.found.id !== answer.id) {
-      // Zoho also matches by fields that an organisation has made unique.
-      log.warn(
-        { found: result.found.id, written: answer.id },
-        'Zoho wrote another lead than the one with this address',
-      );
+    if (isAnotherLead(result, answer)) {
+      const { id: written, duplicateField: field } = answer;
+      const meant = result.found?.id;
+      log.warn({ written, meant, field }, 'Zoho wrote another lead than the one that was meant');
+      const by = field === undefined ? '' : `, which has the same ${field}`;
+      const message = `Zoho wrote the lead ${written}${by}, and not ${meant ?? 'a new one'}, for ${result.email}`;
+      result.error = new TerminalError(message, { code: ANOTHER_LEAD, provider: 'zoho' });
+      return;
     }
     result.leadId = answer.id;
     result.action = answer.action ?? (result.found === undefined ? 'insert' : 'update');
@@ -191,8 +216,9 @@ function takeAnswer(result: LeadResult, answer: RecordResult | undefined, { log 
   const code = answer === undefined ? 'zoho_no_answer' : `zoho_${answer.code.toLowerCase()}`;
   // Converted since the look-up: the next one finds the contact or deal that it became.
   const isConvertedNow = answer?.code === 'CONVERTED_RECORD';
+  const isDeletedNow = answer?.field === 'id';
   result.error =
-    answer === undefined || answer.retryable || isConvertedNow
+    answer === undefined || answer.retryable || isConvertedNow || isDeletedNow
       ? new RetryableError(what, answer === undefined ? { code } : { code, provider: 'zoho' })
       : new TerminalError(what, { code, provider: 'zoho' });
 }

@@ -11,7 +11,8 @@ export type Field = {
   read_only: boolean;
   visible: boolean;
   json_type: string;
-  unique: object;
+  /** `{}`, or `{ casesensitive }` where the organisation allows no duplicate values. */
+  unique: { casesensitive?: string };
   operation_type: { web_create: boolean; web_update: boolean; api_create: boolean; api_update: boolean };
   pick_list_values: { display_value: string; actual_value: string; id: string }[];
 };
@@ -19,10 +20,18 @@ export type Field = {
 export type FieldError = {
   code: string;
   message: string;
-  details: { api_name: string; json_path: string; maximum_length?: number; expected_data_type?: string };
+  details: {
+    api_name: string;
+    json_path: string;
+    maximum_length?: number;
+    expected_data_type?: string;
+    duplicate_record?: object;
+  };
 };
 
-type Shape = Partial<Pick<Field, 'data_type' | 'length' | 'system_mandatory' | 'custom_field' | 'read_only'>> & {
+type Shape = Partial<
+  Pick<Field, 'data_type' | 'length' | 'system_mandatory' | 'custom_field' | 'read_only' | 'unique'>
+> & {
   values?: readonly string[];
 };
 

@@ -39,8 +39,14 @@ const NOTE_TITLE_MAX = 120;
 const NOTE_CONTENT_MAX = 65_535;
 const USER = { name: 'Sam Standin', id: '572576700000411001' };
 
-/** `indexLagMs` is how long search does not see a new lead; `'manual'` until `flushIndex`. */
-export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual') {
+/**
+ * `indexLagMs` is how long search does not see a new lead, `'manual'` until `flushIndex`; `upsertTakes` which of several open
+ * leads of one address an upsert writes.
+ */
+export function makeStore(
+  fields: readonly Field[],
+  { indexLagMs, upsertTakes }: { indexLagMs: number | 'manual'; upsertTakes: 'oldest' | 'newest' },
+) {
   const leads = new Map<string, Lead>();
   /** Ids by address in lower case. */
   const idsByEmail = new Map<string, Set<string>>();
@@ -50,6 +56,10 @@ export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual
 
   const nextId = () => String(++lastId);
   const writable = new Set(fields.map(({ api_name }) => api_name));
+  /** Of those an upsert asks after Email. */
+  const uniqueFields = fields
+    .filter(({ unique }) => unique.casesensitive !== undefined)
+    .map(({ api_name }) => api_name);
 
   function insertLead(record: Record<string, unknown>): Lead {
     const now = zohoTime();
@@ -81,10 +91,31 @@ export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual
   function openLeadByEmail(email: unknown): Lead | undefined {
     if (typeof email !== 'string') return undefined;
     const ids = [...(idsByEmail.get(email.toLowerCase()) ?? [])];
-    return ids.map((id) => leads.get(id)!).find((lead) => !lead.converted);
+    const open = ids.map((id) => leads.get(id)!).filter((lead) => !lead.converted);
+    return open.at(upsertTakes === 'oldest' ? 0 : -1);
   }
 
-  /** By id if given, else by Email among leads that are not converted: a converted one gets a twin. */
+  /** By Email, else by whatever unique field of the record another lead has the value of. */
+  function findDuplicate(record: Record<string, unknown>): { lead: Lead; field: string } | undefined {
+    const byEmail = openLeadByEmail(record.Email);
+    if (byEmail) return { lead: byEmail, field: 'Email' };
+    return uniqueFields
+      .map((field) => ({ lead: holderOf(field, record[field]), field }))
+      .find((found): found is { lead: Lead; field: string } => found.lead !== undefined);
+  }
+
+  function holderOf(field: string, value: unknown, except?: Lead): Lead | undefined {
+    if (value === undefined || value === null || value === '') return undefined;
+    const wanted = String(value).toLowerCase();
+    return [...leads.values()].find(
+      (lead) => lead !== except && !lead.converted && String(lead.fields[field] ?? '').toLowerCase() === wanted,
+    );
+  }
+
+  /**
+   * By id if given, else by Email among leads that are not converted, a converted one gets a twin; else by a unique field,
+   * whosever the lead is that has its value.
+   */
   function upsertLead(record: Record<string, unknown>, index: number): RecordReply {
     const { id } = record;
     const byId = typeof id === 'string' ? leads.get(id) : undefined;
@@ -95,18 +126,31 @@ export function makeStore(fields: readonly Field[], indexLagMs: number | 'manual
       });
     }
     if (byId?.converted) return refused('INVALID_DATA', "can't update the converted record", { id: byId.id });
-    const existing = byId ?? openLeadByEmail(record.Email);
-    const fault = checkRecord(fields, record, { index, isNew: !existing });
+    const duplicate = byId ? undefined : findDuplicate(record);
+    const existing = byId ?? duplicate?.lead;
+    const fault = checkRecord(fields, record, { index, isNew: !existing }) ?? checkUnique(record, index, existing);
     if (fault) return refusedField(fault);
     const lead = existing ? assign(existing, record) : insertLead(record);
     return {
       code: 'SUCCESS',
-      duplicate_field: existing && !byId ? 'Email' : null,
+      duplicate_field: duplicate?.field ?? null,
       action: existing ? 'update' : 'insert',
       details: stamps(lead),
       message: existing ? 'record updated' : 'record added',
       status: 'success',
     };
+  }
+
+  /** What would make a second lead with the same value of a unique field. */
+  function checkUnique(record: Record<string, unknown>, index: number, own: Lead | undefined): FieldError | undefined {
+    for (const name of uniqueFields) {
+      const holder = holderOf(name, record[name], own);
+      if (!holder) continue;
+      const place = { api_name: name, json_path: `$.data[${index}].${name}` };
+      const duplicate_record = { id: holder.id, Owner: USER, module: { api_name: 'Leads' } };
+      return { code: 'DUPLICATE_DATA', message: 'duplicate data', details: { ...place, duplicate_record } };
+    }
+    return undefined;
   }
 
   function createNote(module: unknown, parentId: unknown, record: Record<string, unknown>, index: number): RecordReply {

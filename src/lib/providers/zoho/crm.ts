@@ -36,7 +36,7 @@ export type Zoho = {
   findLeads: (emails: readonly string[], fields: readonly string[], options: SendOptions) => Promise<FoundLead[]>;
   /** By id, which finds a lead that was created a moment ago; deleted ones are missing from the answer. */
   readLeads: (ids: readonly string[], fields: readonly string[], options: SendOptions) => Promise<FoundLead[]>;
-  /** One call for at most 100 leads, told apart by Email; the results are in the order of the records. */
+  /** One call for at most 100 leads, see `buildUpsertRequest`; the results are in the order of the records. */
   upsertLeads: (records: readonly Record<string, unknown>[], options: WriteOptions) => Promise<RecordResult[]>;
   /** One call for at most 100 notes. Zoho adds them again at every call. */
   createNotes: (notes: readonly NewNote[], options: WriteOptions) => Promise<RecordResult[]>;

@@ -10,6 +10,8 @@ export type FieldMetadata = {
   isWritable: boolean;
   isMandatory: boolean;
   isCustom: boolean;
+  /** The organisation allows no two leads with the same value. */
+  isUnique: boolean;
   /** The choices of a picklist: as people see them, and as the API takes them. Empty for other types. */
   choices: { shown: string; actual: string }[];
 };
@@ -24,6 +26,7 @@ const field = z.object({
   field_read_only: z.boolean().catch(false),
   system_mandatory: z.boolean().catch(false),
   custom_field: z.boolean().catch(false),
+  unique: z.record(z.string(), z.unknown()).catch({}),
   operation_type: z.object({ api_create: z.boolean().catch(true), api_update: z.boolean().catch(true) }).nullish(),
   pick_list_values: z.array(choice.nullable().catch(null)).catch([]),
 });
@@ -47,6 +50,7 @@ function toMetadata(given: z.infer<typeof field>): FieldMetadata {
     isWritable: !given.read_only && !given.field_read_only && canCreate && canUpdate,
     isMandatory: given.system_mandatory,
     isCustom: given.custom_field,
+    isUnique: Object.keys(given.unique).length > 0,
     choices: given.pick_list_values.flatMap((value) =>
       value ? [{ shown: value.display_value ?? value.actual_value, actual: value.actual_value }] : [],
     ),

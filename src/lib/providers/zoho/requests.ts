@@ -30,7 +30,10 @@ export const API_PATH = '/crm/v8';
 
 type UpsertBody = { data: Record<string, unknown>[]; duplicate_check_fields: ['Email']; trigger?: Trigger[] };
 
-/** Leads are told apart by Email; only the fields that a record names are written. */
+/**
+ * A record with an `id` is that lead. One without is told apart by Email, and after that by every field that the organisation
+ * has made unique, whether it is asked for or not. Only the fields that a record names are written.
+ */
 export function buildUpsertRequest(
   records: readonly Record<string, unknown>[],
   trigger?: readonly Trigger[],

@@ -2,7 +2,13 @@
 import { z } from 'zod';
 
 export type RecordResult =
-  | { ok: true; id: string; action?: 'insert' | 'update' }
+  | {
+      ok: true;
+      id: string;
+      action?: 'insert' | 'update';
+      /** By which the record that was updated was found; of an inserted one Zoho's word for it means nothing. */
+      duplicateField?: string;
+    }
   | {
       ok: false;
       /** Zoho's own, as in `INVALID_DATA`; `CONVERTED_RECORD` whatever way Zoho says it; `NO_RESULT` where it says nothing. */
@@ -28,6 +34,7 @@ const entry = z.object({
   code: z.string().catch('NO_RESULT'),
   message: z.string().catch(''),
   action: z.enum(['insert', 'update']).optional().catch(undefined),
+  duplicate_field: z.string().optional().catch(undefined),
   // Ids have 18 to 19 digits, more than a number can hold: anything but a string is none.
   details: z
     .object({
@@ -50,9 +57,11 @@ export function readResults(body: unknown, count: number): RecordResult[] {
 function readResult(given: unknown): RecordResult {
   const parsed = entry.safeParse(given);
   if (!parsed.success) return noResult();
-  const { status, code, message, action, details } = parsed.data;
+  const { status, code, message, action, duplicate_field: duplicateField, details } = parsed.data;
   if (status === 'success' || code === 'SUCCESS') {
-    return details.id === undefined ? noResult() : { ok: true, id: details.id, ...(action && { action }) };
+    if (details.id === undefined) return noResult();
+    const isFoundBy = action === 'update' && duplicateField !== undefined;
+    return { ok: true, id: details.id, ...(action && { action }), ...(isFoundBy && { duplicateField }) };
   }
   const isConverted = CONVERTED.has(code) || /converted record/i.test(message);
   const ourCode = isConverted ? 'CONVERTED_RECORD' : code;
