@@ -4,11 +4,11 @@
  */
 import type { Logger } from 'pino';
 import { type Context, defineBatchConsumer, type Outcome } from '../lib/consumer.js';
-import { NotYetError, OutageError } from '../lib/errors.js';
+import { OutageError } from '../lib/errors.js';
 import type { LeadSynced } from '../lib/events.js';
 import { rehearse } from './crm-sync/dry-run.js';
 import type { CrmEvent } from './crm-sync/lead-facts.js';
-import { type SyncDeps, type SyncItem, syncBatch, toItem } from './crm-sync/sync-batch.js';
+import { type SyncDeps, type SyncItem, syncBatch, syncLeased, toItem } from './crm-sync/sync-batch.js';
 
 export type CrmSyncOptions = Omit<SyncDeps, 'zoho' | 'onLeftOut'> & {
   log: Pick<Logger, 'warn'>;
@@ -18,8 +18,6 @@ export type CrmSyncOptions = Omit<SyncDeps, 'zoho' | 'onLeftOut'> & {
 };
 
 const BATCH_MAX = 100;
-/** How long an event waits whose lead is being written by somebody else. */
-const LEASED_WAIT_MS = 150;
 
 export function makeCrmSync(given: CrmSyncOptions) {
   const options = { ...given, onLeftOut: makeReport(given.log) };
@@ -47,7 +45,11 @@ export function makeCrmSync(given: CrmSyncOptions) {
     async settled(events) {
       if (dryRun) return;
       const leads = events.flatMap((event) => itemOf(event).leads);
-      await ledger.dropIntents(leads.map(({ email, event }) => [email, event.id]));
+      await ledger.dropIntents(
+        leads.flatMap(({ event, email, former = [] }) =>
+          [email, ...former.map((lead) => lead.email)].map((address) => [address, event.id] as const),
+        ),
+      );
     },
   });
 
@@ -72,11 +74,8 @@ export function makeCrmSync(given: CrmSyncOptions) {
   async function syncUnderLease(items: readonly SyncItem[], deps: SyncDeps, { signal, log, read }: Context) {
     const lease = await ledger.lease([...new Set(items.flatMap(({ leads }) => leads.map(({ email }) => email)))]);
     try {
-      const [free, busy] = partition(items, ({ leads }) => leads.every(({ email }) => lease.emails.has(email)));
       const work = { deps, lease, log, read, signal: AbortSignal.any([signal, lease.signal]) };
-      const outcomes = await syncBatch(free, work);
-      for (const { event } of busy) outcomes.set(event, leased());
-      return outcomes;
+      return await syncLeased(items, work, syncBatch);
     } finally {
       await lease.release({ isCutOff: signal.aborted || lease.signal.aborted });
     }
@@ -108,11 +107,6 @@ function reasonOf(event: CrmEvent): string {
   return 'rescheduled';
 }
 
-function leased(): Outcome<'lead.synced'> {
-  const delayMs = Math.round(LEASED_WAIT_MS * (0.5 + Math.random()));
-  return { error: new NotYetError('Another worker is writing this lead', { delayMs }) };
-}
-
 function notConfigured(): OutageError {
   return new OutageError(
     'Zoho is not configured: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN, or DRY_RUN=true',
@@ -122,8 +116,4 @@ function notConfigured(): OutageError {
       kind: 'configuration',
     },
   );
-}
-
-function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
-  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
 }

@@ -25,9 +25,11 @@ export type Intents = Map<string, Intent>;
 
 export type LeadLease = {
   /** Those of the leads that are held. */
-  emails: ReadonlySet<string>;
-  /** Redis time in ms. */
-  takenAt: number;
+  readonly emails: ReadonlySet<string>;
+  /** Redis time in ms, of the last that were taken. */
+  readonly takenAt: number;
+  /** Takes those of further leads that are free. */
+  add: (emails: readonly string[]) => Promise<void>;
   /** What is in doubt of each lead, kept up with `saveIntents`. */
   intentsOf: (email: string) => Intents;
   /** Aborted, with a `NotYetError`, when the lease can't be counted on any more: whatever runs must stop. */
@@ -84,20 +86,36 @@ export function makeLeadLedger(options: {
       const holder = `${owner}:${calls}`;
       const ask = async (verb: 'take' | 'keep' | 'release', wanted: readonly string[]) =>
         (await leaseScript([keys.leadLeases(), keys.intents()], [verb, holder, leaseMs, ...wanted])) as LeaseReply;
+      const intents = new Map<string, Intents>();
+      const held = new Set<string>();
+      let takenAt = 0;
+      const take = async (wanted: readonly string[]) => {
+        const [now, taken, saved] = await ask('take', wanted);
+        takenAt = now;
+        for (const [index, email] of taken.entries()) {
+          held.add(email);
+          intents.set(email, parseIntents(saved[index]));
+        }
+      };
       const askedAt = performance.now();
-      const [takenAt, taken, saved] = await ask('take', emails);
+      await take(emails);
       rememberedSince ??= takenAt;
-      const intents = new Map(taken.map((email, index) => [email, parseIntents(saved[index])]));
       const hold = keepAlive({
         leaseMs,
         askedAt,
-        keep: async () => (await ask('keep', taken))[1].length === taken.length,
+        keep: async () => {
+          const asked = [...held];
+          return (await ask('keep', asked))[1].length === asked.length;
+        },
       });
-      if (taken.length === 0) hold.end();
+      if (held.size === 0) hold.end();
       let mayHaveWritten = false;
       return {
-        emails: new Set(taken),
-        takenAt,
+        emails: held,
+        get takenAt() {
+          return takenAt;
+        },
+        add: (further) => take(further.filter((email) => !held.has(email))),
         intentsOf: (email) => intents.get(email) ?? new Map(),
         signal: hold.signal,
         assertHeld() {
@@ -113,9 +131,9 @@ export function makeLeadLedger(options: {
         },
         async release({ isCutOff = false } = {}) {
           hold.end();
-          if (taken.length === 0 || (isCutOff && mayHaveWritten)) return;
+          if (held.size === 0 || (isCutOff && mayHaveWritten)) return;
           // A lease that can't be given up ends by itself; what was written under it counts all the same.
-          await ask('release', taken).catch(() => {});
+          await ask('release', [...held]).catch(() => {});
         },
       };
     },

@@ -434,6 +434,64 @@ test('a write that is cut off by a shutdown, and comes to pass all the same, com
   assert.is(theLead().Company, 'Brightwater Inc');
 });
 
+/** A lead whose address a person has corrected: it is remembered by its id under the one that it had. */
+async function correctAddress(): Promise<void> {
+  await syncAndSettle(start(), booked(1, { lastName: 'Liu', company: 'Brightwater' }));
+  zoho.editLead(theLead().id, { Email: CORRECTED });
+}
+const CORRECTED = 'karen.liu@brightwater.example';
+const byCorrected = { email: CORRECTED };
+const corrected = () => {
+  assert.is(zoho.leads().length, 1, 'one lead');
+  const { Email, Company, Phone, Designation } = zoho.leads()[0]!;
+  return [Email, Company, Phone, Designation];
+};
+
+test('what comes under a lead’s former address and under its corrected one ends as if it had come in order', async () => {
+  const former = booked(5, { lastName: 'Liu', phone: '+1 404 555 0005' });
+  const present = booked(3, { lastName: 'Liu', phone: '+1 404 555 0003', jobTitle: 'COO' }, byCorrected);
+  const later = booked(7, { lastName: 'Liu', phone: '+1 404 555 0007' }, byCorrected);
+  for (const batches of [[[present], [former]], [[former], [present]], [[former, present]], [[present, former]]]) {
+    await correctAddress();
+    for (const batch of batches) await syncAndSettle(start(), ...batch);
+    assert.equal(corrected(), [CORRECTED, 'Brightwater', '+1 404 555 0005', 'COO']);
+    assert.equal(await world.redis.hlen(world.keys.intents()), 0);
+    await syncAndSettle(start(), later);
+    assert.equal(corrected(), [CORRECTED, 'Brightwater', '+1 404 555 0007', 'COO']);
+    zoho.deleteLead(zoho.leads()[0]!.id);
+    await world.redis.flushall();
+  }
+});
+
+test('two workers never write one lead at once, though they know it by two addresses', async () => {
+  await correctAddress();
+  zoho.faults.next({ hang: true }, { path: UPSERT });
+  const ending = new AbortController();
+  const present = booked(3, { lastName: 'Liu', phone: '+1 404 555 0003' }, byCorrected);
+  const writing = start().handle([present], ending.signal);
+  await waitForCall(zoho, ({ path, status }) => path === UPSERT && status === undefined);
+  const neighbour = booked(4, { lastName: 'Haddad' }, { email: 'omar@brightwater.example' });
+  const [former, other] = await handle(start(), booked(5, { lastName: 'Liu', phone: '+1 404 555 0005' }), neighbour);
+  assert.instance((former as { error: unknown }).error, NotYetError);
+  assert.ok('events' in other!);
+  ending.abort(new Error('the worker ends'));
+  await writing.catch(() => {});
+});
+
+test('a meeting of one person under both addresses is one lead and one note, which its next revision updates', async () => {
+  await correctAddress();
+  const meeting = (revision: number): CrmEvent => {
+    const event = met(3, revision) as Extract<CrmEvent, { type: 'meeting.summarized' }>;
+    const attendees = [EMAIL, CORRECTED].map((email) => ({ name: '', email, side: 'external' as const }));
+    return { ...event, data: { ...event.data, attendees } };
+  };
+  const [first] = await sync(start(), meeting(1));
+  assert.equal(first!.notes.length, 1);
+  await start().settle(meeting(1), first!);
+  await syncAndSettle(start(), meeting(2));
+  assert.equal(contents(), ['Said at 3, 2.']);
+});
+
 test('an answer that never came leaves the lead to whoever tries next', async () => {
   zoho.faults.next({ reset: true }, { path: UPSERT });
   const [outcome] = await handle(start(), booked(1, { company: 'Brightwater' }));

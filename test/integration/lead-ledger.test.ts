@@ -32,6 +32,20 @@ test('two workers never hold one lead at once, and a lead that is given up can b
   assert.is(await redis.exists('p:lease:leads'), 0);
 });
 
+test('further leads can be taken, those that are free; they are kept and given up with the first', async () => {
+  const ledger = ledgerOf('a', 600);
+  const other = await ledger.lease(['z@a.example']);
+  const first = await ledger.lease(['x@a.example']);
+  await first.add(['x@a.example', 'y@a.example', 'z@a.example']);
+  assert.equal([...first.emails], ['x@a.example', 'y@a.example']);
+  const endOf = async () => Number((await redis.hget('p:lease:leads', 'y@a.example'))!.split('|')[1]);
+  const end = await endOf();
+  await waitFor('the lease to be renewed', async () => (await endOf()) > end);
+  first.assertHeld();
+  await Promise.all([first.release(), other.release()]);
+  assert.is(await redis.exists('p:lease:leads'), 0);
+});
+
 test('two batches of one worker hold different leads', async () => {
   const ledger = ledgerOf('a');
   const first = await ledger.lease(['x@a.example']);

@@ -1,7 +1,7 @@
 /** What one event says of a lead, in our own field names, each with its quality and its place in the lead's order. */
 import { domainOf, isPersonalDomain, isRoleAddress, localPartOf, normalizeEmail } from '../../lib/email-address.js';
 import type { LeadEnriched, MeddicElement, StoredEvent } from '../../lib/events.js';
-import type { Quality } from '../../lib/lead-state.js';
+import type { LeadState, Quality } from '../../lib/lead-state.js';
 import { bringsSomethingNew } from '../enrich/booking-kind.js';
 import { NO_CAMPAIGN } from '../enrich/lead-source.js';
 import { nameOf } from '../enrich/names.js';
@@ -23,6 +23,8 @@ export type LeadFacts = {
   facts: Fact[];
   /** By booking: its state and start. */
   bookings?: Record<string, [state: string, startsAt: string]>;
+  /** Addresses that the event came with and the lead no longer bears, and what was known of it under them. */
+  former?: { email: string; known: LeadState }[];
 };
 
 /** Everything that an event says, lead by lead: none for colleagues and for people without an address. */

@@ -33,15 +33,20 @@ const UNTOLD = new Set(['NO_RESULT', 'INTERNAL_ERROR']);
 
 type Refusals = Set<string>;
 
-/** The leads as they are to be written, by a look-up that is good until `sendBy`. */
-type Seen = { results: Map<string, LeadResult>; sendBy: number };
+/** By the address that events came with: the one that the lead bears now, and what is known of it under the former. */
+export type Moved = ReadonlyMap<string, { to: string; known: LeadState }>;
 
+/** The leads as they are to be written, by a look-up that is good until `sendBy`; `count` were looked up. */
+type Seen = { results: Map<string, LeadResult>; moved: Moved; count: number; sendBy: number };
+
+/** Those that bear another address now are left as they are, and have no result. */
 export async function writeLeads(
   facts: FactsByEmail,
   folded: ReadonlyMap<string, LeadState>,
   work: Work,
-): Promise<Map<string, LeadResult>> {
+): Promise<{ results: Map<string, LeadResult>; moved: Moved }> {
   const results = new Map<string, LeadResult>();
+  const moved = new Map<string, { to: string; known: LeadState }>();
   const refused: Refusals = new Set();
   const states = new Map(folded);
   let open = [...facts.keys()];
@@ -50,10 +55,10 @@ export async function writeLeads(
     const again: string[] = [];
     while (open.length > 0) {
       const seen = await planFresh(pick(facts, open.slice(0, atOnce)), states, refused, work);
-      const count = seen.results.size;
       // Of more at once Zoho does not tell in time.
-      if (count < open.length) atOnce = count;
-      open = open.slice(count);
+      if (seen.count < open.length) atOnce = seen.count;
+      open = open.slice(seen.count);
+      for (const [email, lead] of seen.moved) moved.set(email, lead);
       const toRepeat = await upsert(seen, refused, work);
       for (const [email, result] of seen.results) {
         // It is still this event that made the lead.
@@ -68,7 +73,7 @@ export async function writeLeads(
     }
     open = again;
   }
-  return results;
+  return { results, moved };
 }
 
 /**
@@ -87,14 +92,26 @@ async function planFresh(
   for (let looks = 1; ; looks += 1) {
     const looked = await lookUpInTime(emails, folded, work);
     if (looked !== undefined) {
-      const own = pick(facts, emails);
+      const moved = findMoved(looked.knowledge);
+      // One lead under two addresses is written once, for both.
+      const bearers = new Set([...moved.values()].map(({ to }) => to));
+      const own = pick(
+        facts,
+        emails.filter((email) => !moved.has(email) && !bearers.has(email)),
+      );
       const results = planLeads(own, looked.knowledge, deps, { leasedAt: lease.takenAt, isRefused });
       await lease.saveIntents(intentsOf(own, results));
-      if (performance.now() < looked.sendBy) return { results, sendBy: looked.sendBy };
+      if (performance.now() < looked.sendBy) return { results, moved, count: emails.length, sendBy: looked.sendBy };
     }
     if (looks >= LOOKS_MIN && emails.length === 1) throw looked === undefined ? tooSlow() : tooOld();
     emails = emails.slice(0, Math.ceil(emails.length / 4));
   }
+}
+
+/** Found by its id: a person has corrected its address. */
+function findMoved({ found, known }: Knowledge): Moved {
+  const moved = [...found].filter(([email, lead]) => lead.email !== email);
+  return new Map(moved.map(([email, lead]) => [email, { to: lead.email, known: known.get(email)! }]));
 }
 
 /** `undefined` where the answer would come too late. Its age counts from when it was asked for: it may tell of that moment. */
