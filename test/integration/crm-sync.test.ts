@@ -71,6 +71,23 @@ test('a booking makes one lead, by its address, with what the payload says', asy
   assert.equal(synced.leads, [{ email, leadId: lead.id, action: 'insert' }]);
 });
 
+test('where Zoho refuses several values at once the lead is written without all of them', async () => {
+  await zoho.stop();
+  const choice = (name: string) => makeField(name, { data_type: 'picklist', values: ['Other'] });
+  zoho = await startZoho({ withoutScopes: ['fields'], fields: [choice('Lead_Source'), choice('Designation')] });
+  await start();
+  const questions_and_answers = [
+    { question: 'Company', answer: 'Brightwater' },
+    { question: 'Job title', answer: 'COO' },
+  ];
+  const body = booking('a', 1, { questions_and_answers, tracking: { utm_source: 'partner' } });
+  const synced = await pipeline.synced(await pipeline.send('calendly', body));
+  const { id, Company, Lead_Source, Designation } = theLead();
+  assert.equal(synced.leads, [{ email, leadId: id, action: 'insert' }]);
+  assert.equal([Company, Lead_Source, Designation], ['Brightwater', undefined, undefined]);
+  assert.is(upserts().length, 2);
+});
+
 test('what a person typed into the lead stays, and what is empty is filled', async () => {
   zoho.seedLead({
     Email: 'Karen.Liu+Demo@Brightwater.example',

@@ -33,14 +33,22 @@ const refusals: [what: string, status: number, record: object, expected: object]
     '400, not in the picklist',
     400,
     refused('INVALID_DATA', at('Lead_Status')),
-    { field: 'Lead_Status', retryable: false },
+    { fields: ['Lead_Status'], retryable: false },
   ],
-  ['202, a field missing', 202, refused('MANDATORY_NOT_FOUND', at('Region')), { field: 'Region', retryable: false }],
+  ['202, a field missing', 202, refused('MANDATORY_NOT_FOUND', at('Region')), { fields: ['Region'], retryable: false }],
   [
     '400, a unique value that another lead has',
     400,
     refused('DUPLICATE_DATA', { ...at('Phone'), duplicate_record: { id: '57258', Owner: { id: '57250' } } }),
-    { field: 'Phone', duplicateId: '57258' },
+    { fields: ['Phone'], duplicateId: '57258' },
+  ],
+  [
+    '400, several fields at once',
+    400,
+    refused('MULTIPLE_OR_MULTI_ERRORS', {
+      errors: [refused('INVALID_DATA', at('Lead_Status')), refused('DUPLICATE_DATA', at('Phone')), 'and more'],
+    }),
+    { fields: ['Lead_Status', 'Phone'], retryable: false },
   ],
   [
     '400, converted, said in words',
@@ -57,7 +65,7 @@ for (const [what, status, record, expected] of refusals) {
     const [result] = await setting.connect().upsertLeads([lead('a@acme.example')], { signal });
     assert.is(result?.ok, false);
     for (const [name, value] of Object.entries(expected)) {
-      assert.is((result as Record<string, unknown>)[name], value, name);
+      assert.equal((result as Record<string, unknown>)[name], value, name);
     }
   });
 }
@@ -73,7 +81,7 @@ records('207: an insert that names a duplicate field is an insert, and its neigh
     .connect()
     .upsertLeads([lead('a@acme.example'), lead('b@acme.example')], { signal });
   assert.equal(first, { ok: true, id: '572576700000999001', action: 'insert' });
-  assert.ok(second && !second.ok && second.field === 'Company');
+  assert.ok(second && !second.ok && second.fields[0] === 'Company');
 });
 
 records('a token reply without scope and refresh token is good, and its token type is not believed', async () => {

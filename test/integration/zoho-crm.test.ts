@@ -17,7 +17,7 @@ test('a lead is inserted, then updated, whatever the case of its address; result
     first.map(({ ok }) => ok),
     [true, false],
   );
-  assert.ok(first[1] && !first[1].ok && first[1].code === 'MANDATORY_NOT_FOUND' && first[1].field === 'Last_Name');
+  assert.ok(first[1] && !first[1].ok && first[1].code === 'MANDATORY_NOT_FOUND' && first[1].fields[0] === 'Last_Name');
   assert.ok(first[0]?.ok && second[0]?.ok && first[0].id === second[0].id);
   assert.equal(
     [first[0], second[0]].map((result) => result?.ok && result.action),
@@ -31,7 +31,7 @@ test('a value that is too long refuses that record alone, and says how long it m
   const [long, fine] = await setting
     .connect()
     .upsertLeads([lead('a@acme.example', { First_Name: 'x'.repeat(41) }), lead('b@acme.example')], { signal });
-  assert.ok(long && !long.ok && long.field === 'First_Name' && long.maxLength === 40 && !long.retryable);
+  assert.ok(long && !long.ok && long.fields[0] === 'First_Name' && long.maxLength === 40 && !long.retryable);
   assert.ok(fine?.ok);
 });
 
@@ -79,7 +79,7 @@ test('notes are created at leads and at what they became, updated, and listed wh
     { signal },
   );
   assert.equal(
-    created.map((result) => (result.ok ? 'ok' : result.field)),
+    created.map((result) => (result.ok ? 'ok' : result.fields.join())),
     ['ok', 'ok', 'Parent_Id'],
   );
   const id = created[0]?.ok ? created[0].id : '';

@@ -136,7 +136,7 @@ results('each record has its own result, in order', () => {
     code: 'INVALID_DATA',
     message: 'Zoho refused the record: INVALID_DATA in Company at most 100 characters',
     retryable: false,
-    field: 'Company',
+    fields: ['Company'],
     maxLength: 100,
   });
   assert.equal(third, { ok: true, id: '572576700000142002' });
@@ -148,12 +148,12 @@ const refusals: [what: string, given: object, expected: object][] = [
   [
     'a missing field',
     { code: 'MANDATORY_NOT_FOUND', details: { api_name: 'Last_Name' } },
-    { field: 'Last_Name', retryable: false },
+    { fields: ['Last_Name'], retryable: false },
   ],
   [
     'a wrong type',
     { code: 'INVALID_DATA', details: { expected_data_type: 'picklist', api_name: 'Lead_Status' } },
-    { field: 'Lead_Status' },
+    { fields: ['Lead_Status'] },
   ],
   [
     'a duplicate',
@@ -179,7 +179,7 @@ for (const [what, given, expected] of refusals) {
     const [result] = readResults({ data: [{ status: 'error', ...given }] }, 1);
     assert.is(result?.ok, false);
     for (const [name, value] of Object.entries(expected))
-      assert.is((result as Record<string, unknown>)[name], value, name);
+      assert.equal((result as Record<string, unknown>)[name], value, name);
   });
 }
 

@@ -31,6 +31,9 @@ export const ANOTHER_LEAD = 'zoho_another_lead';
 /** Codes that leave open what became of a record. */
 const UNTOLD = new Set(['NO_RESULT', 'INTERNAL_ERROR']);
 
+/** No lead goes without. */
+const NEEDED = new Set(['Last_Name', 'Email']);
+
 type Refusals = Set<string>;
 
 /** By the address that events came with: the one that the lead bears now, and what is known of it under the former. */
@@ -173,11 +176,12 @@ async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work):
     const answer = answers[index];
     takeAnswer(result, answer, work);
     if (result.error === undefined) return result.heldBack.size > 0;
-    const field = refusedField(result, answer);
-    if (field === undefined) return false;
-    refused.add(refusalOf(result.email, field, result.plan.fields.get(field)!.value));
-    log.warn({ field, code: answer!.ok ? '' : answer!.code }, 'Zoho refused a field; the lead is written without it');
-    return true;
+    const fields = refusedFields(result, answer);
+    for (const field of fields) {
+      refused.add(refusalOf(result.email, field, result.plan.fields.get(field)!.value));
+      log.warn({ field, code: answer!.ok ? '' : answer!.code }, 'Zoho refused a field; the lead is written without it');
+    }
+    return fields.length > 0;
   });
 }
 
@@ -229,22 +233,26 @@ function takeAnswer(result: LeadResult, answer: RecordResult | undefined, { log 
   const what =
     answer === undefined
       ? 'Zoho gave no answer for a lead'
-      : `Zoho refused the lead ${result.email}: ${answer.code}${answer.field ? ` (${answer.field})` : ''}`;
+      : `Zoho refused the lead ${result.email}: ${answer.code}${inFields(answer.fields)}`;
   const code = answer === undefined ? 'zoho_no_answer' : `zoho_${answer.code.toLowerCase()}`;
   // Converted since the look-up: the next one finds the contact or deal that it became.
   const isConvertedNow = answer?.code === 'CONVERTED_RECORD';
-  const isDeletedNow = answer?.field === 'id';
+  const isDeletedNow = answer?.fields.includes('id');
   result.error =
     answer === undefined || answer.retryable || isConvertedNow || isDeletedNow
       ? new RetryableError(what, answer === undefined ? { code } : { code, provider: 'zoho' })
       : new TerminalError(what, { code, provider: 'zoho' });
 }
 
-/** The field at fault, where the lead may go without it. */
-function refusedField({ plan }: LeadResult, answer: RecordResult | undefined): string | undefined {
-  if (answer === undefined || answer.ok || answer.retryable || answer.field === undefined) return undefined;
-  const isNeeded = answer.field === 'Last_Name' || answer.field === 'Email';
-  return !isNeeded && plan.fields.has(answer.field) ? answer.field : undefined;
+function inFields(fields: readonly string[]): string {
+  return fields.length === 0 ? '' : ` (${fields.join(', ')})`;
+}
+
+/** The fields at fault, where the lead may go without all of them. */
+function refusedFields({ plan }: LeadResult, answer: RecordResult | undefined): readonly string[] {
+  if (answer === undefined || answer.ok || answer.retryable) return [];
+  const isDispensable = (field: string) => !NEEDED.has(field) && plan.fields.has(field);
+  return answer.fields.every(isDispensable) ? answer.fields : [];
 }
 
 function refusalOf(email: string, field: string, value: string): string {

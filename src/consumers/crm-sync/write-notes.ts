@@ -190,7 +190,7 @@ async function updateNotes(notes: readonly LeadNote[], { deps: { zoho }, lease, 
   );
   notes.forEach((note, index) => {
     const answer = answers[index];
-    if (answer?.ok === false && answer.code === 'INVALID_DATA' && answer.field === 'id') {
+    if (answer?.ok === false && answer.code === 'INVALID_DATA' && answer.fields.includes('id')) {
       // Somebody deleted it, alone or with its lead: it is written anew.
       note.noteId = null;
       note.action = 'insert';
@@ -219,7 +219,7 @@ function takeAnswer(note: LeadNote, answer: RecordResult | undefined): void {
   const code = `zoho_${(answer?.code ?? 'no_answer').toLowerCase()}`;
   const what = `Zoho refused the note for the lead ${note.plan.email}: ${answer?.code ?? 'no answer'}`;
   // The lead was deleted or converted a moment ago: the next look-up finds out what became of it.
-  const isParentGone = answer?.field === 'Parent_Id';
+  const isParentGone = answer?.fields.includes('Parent_Id');
   note.error =
     answer === undefined || answer.retryable || isParentGone
       ? new RetryableError(what, answer === undefined ? { code } : { code, provider: 'zoho' })

@@ -154,25 +154,24 @@ export function makeField(api_name: string, { values, ...shape }: Shape, index =
 }
 
 /**
- * The first fault of a record, or `undefined`. Zoho ignores unknown fields, refuses the whole record for an over-long
+ * All faults of a record. Zoho ignores unknown fields, refuses the whole record for an over-long
  * value, and takes an unlisted picklist value as wrong data.
  */
 export function checkRecord(
   fields: readonly Field[],
   record: Record<string, unknown>,
   { index, isNew }: { index: number; isNew: boolean },
-): FieldError | undefined {
+): FieldError[] {
   const path = (name: string) => `$.data[${index}].${name}`;
-  for (const field of fields) {
+  return fields.flatMap((field): FieldError[] => {
     const value = record[field.api_name];
     const place = { api_name: field.api_name, json_path: path(field.api_name) };
     const missing = field.system_mandatory && (value === null || value === '' || (isNew && value === undefined));
-    if (missing) return { code: 'MANDATORY_NOT_FOUND', message: 'required field not found', details: place };
-    if (value === undefined || value === null) continue;
+    if (missing) return [{ code: 'MANDATORY_NOT_FOUND', message: 'required field not found', details: place }];
+    if (value === undefined || value === null) return [];
     const fault = faultOf(field, value);
-    if (fault) return { code: 'INVALID_DATA', message: 'invalid data', details: { ...fault, ...place } };
-  }
-  return undefined;
+    return fault ? [{ code: 'INVALID_DATA', message: 'invalid data', details: { ...fault, ...place } }] : [];
+  });
 }
 
 function faultOf(field: Field, value: unknown): { maximum_length?: number; expected_data_type?: string } | undefined {

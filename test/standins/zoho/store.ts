@@ -128,8 +128,11 @@ export function makeStore(
     if (byId?.converted) return refused('INVALID_DATA', "can't update the converted record", { id: byId.id });
     const duplicate = byId ? undefined : findDuplicate(record);
     const existing = byId ?? duplicate?.lead;
-    const fault = checkRecord(fields, record, { index, isNew: !existing }) ?? checkUnique(record, index, existing);
-    if (fault) return refusedField(fault);
+    const faults = [
+      ...checkRecord(fields, record, { index, isNew: !existing }),
+      ...checkUnique(record, index, existing),
+    ];
+    if (faults.length > 0) return refusedFields(faults);
     const lead = existing ? assign(existing, record) : insertLead(record);
     return {
       code: 'SUCCESS',
@@ -142,15 +145,14 @@ export function makeStore(
   }
 
   /** What would make a second lead with the same value of a unique field. */
-  function checkUnique(record: Record<string, unknown>, index: number, own: Lead | undefined): FieldError | undefined {
-    for (const name of uniqueFields) {
+  function checkUnique(record: Record<string, unknown>, index: number, own: Lead | undefined): FieldError[] {
+    return uniqueFields.flatMap((name) => {
       const holder = holderOf(name, record[name], own);
-      if (!holder) continue;
+      if (!holder) return [];
       const place = { api_name: name, json_path: `$.data[${index}].${name}` };
       const duplicate_record = { id: holder.id, Owner: USER, module: { api_name: 'Leads' } };
-      return { code: 'DUPLICATE_DATA', message: 'duplicate data', details: { ...place, duplicate_record } };
-    }
-    return undefined;
+      return [{ code: 'DUPLICATE_DATA', message: 'duplicate data', details: { ...place, duplicate_record } }];
+    });
   }
 
   function createNote(module: unknown, parentId: unknown, record: Record<string, unknown>, index: number): RecordReply {
@@ -271,8 +273,10 @@ function refused(code: string, message: string, details: Record<string, unknown>
   return { code, details, message, status: 'error' };
 }
 
-function refusedField({ code, message, details }: FieldError): RecordReply {
-  return refused(code, message, details);
+function refusedFields(faults: readonly FieldError[]): RecordReply {
+  const errors = faults.map(({ code, message, details }) => refused(code, message, details));
+  if (errors.length === 1) return errors[0]!;
+  return refused('MULTIPLE_OR_MULTI_ERRORS', 'multiple or multi errors have occurred', { errors });
 }
 
 function stamps({ id, createdTime, modifiedTime }: Lead | Note): Record<string, unknown> {

@@ -13,8 +13,8 @@ export type RecordResult =
       ok: false;
       /** Zoho's own, as in `INVALID_DATA`; `CONVERTED_RECORD` whatever way Zoho says it; `NO_RESULT` where it says nothing. */
       code: string;
-      /** The API name of the field at fault; `id` where there is no such record. */
-      field?: string;
+      /** The API names of the fields at fault, of all where there are several; `id` where there is no such record. */
+      fields: readonly string[];
       /** Holds no value of the record. */
       message: string;
       maxLength?: number;
@@ -27,6 +27,8 @@ export type RecordResult =
 const RETRYABLE = new Set(['RECORD_LOCKED', 'ALREADY_MODIFIED', 'INTERNAL_ERROR', 'TOO_MANY_REQUESTS', 'NO_RESULT']);
 /** Zoho names the field in one edition and says it in words in another. */
 const ID_UNKNOWN = /^the id given seems to be invalid/i;
+/** One of several faults of a record, as far as it is about a field. */
+const fieldFault = z.object({ details: z.object({ api_name: z.string() }) });
 const CONVERTED = new Set(['CONVERTED_RECORD', 'ID_ALREADY_CONVERTED']);
 
 const entry = z.object({
@@ -44,8 +46,10 @@ const entry = z.object({
       // A string in one edition of the vendor's specification, a number in the other.
       maximum_length: z.coerce.number().int().positive().optional().catch(undefined),
       duplicate_record: z.object({ id: z.string() }).optional().catch(undefined),
+      /** Of `MULTIPLE_OR_MULTI_ERRORS`. */
+      errors: z.array(fieldFault.optional().catch(undefined)).catch([]),
     })
-    .catch({}),
+    .catch({ errors: [] }),
 });
 
 /** One result for each of the `count` records that were sent, in their order. */
@@ -66,19 +70,30 @@ function readResult(given: unknown): RecordResult {
   const isConverted = CONVERTED.has(code) || /converted record/i.test(message);
   const ourCode = isConverted ? 'CONVERTED_RECORD' : code;
   const { maximum_length: maxLength, duplicate_record: duplicate, expected_data_type: type } = details;
-  const field = details.api_name ?? (ID_UNKNOWN.test(message) ? 'id' : undefined);
-  const reasons = [field && `in ${field}`, maxLength && `at most ${maxLength} characters`, type && `expected ${type}`];
+  const fields = fieldsAtFault(parsed.data);
+  const reasons = [
+    fields.length > 0 && `in ${fields.join(', ')}`,
+    maxLength && `at most ${maxLength} characters`,
+    type && `expected ${type}`,
+  ];
   return {
     ok: false,
     code: ourCode,
     message: ['Zoho refused the record:', ourCode, ...reasons.filter(Boolean)].join(' '),
     retryable: RETRYABLE.has(ourCode),
-    ...(field !== undefined && { field }),
+    fields,
     ...(maxLength !== undefined && { maxLength }),
     ...(duplicate && { duplicateId: duplicate.id }),
   };
 }
 
+function fieldsAtFault({ message, details: { api_name: field, errors } }: z.infer<typeof entry>): string[] {
+  if (field !== undefined) return [field];
+  if (ID_UNKNOWN.test(message)) return ['id'];
+  return [...new Set(errors.flatMap((fault) => fault?.details.api_name ?? []))];
+}
+
 function noResult(): RecordResult {
-  return { ok: false, code: 'NO_RESULT', message: 'Zoho did not say what became of the record', retryable: true };
+  const message = 'Zoho did not say what became of the record';
+  return { ok: false, code: 'NO_RESULT', fields: [], message, retryable: true };
 }
