@@ -310,6 +310,25 @@ test('a meeting of which one lead is refused for good is one failure that names 
   assert.is(zoho.notes().length, 2);
 });
 
+test('of several leads of a meeting that are refused for good the one failure names each', async () => {
+  await start();
+  const person = (name: string, address: string) => ({ name, email: address });
+  const refused = ['a', 'b', 'c'].map((letter) => `${letter}@${letter.repeat(60)}.${letter.repeat(60)}.example`);
+  const participants = [
+    person('Karen Liu', 'karen@brightwater.example'),
+    ...refused.map((address) => person('Ada Byron', address)),
+  ];
+  // Another meeting of one of them: what they have in common may be to blame, so each is tried alone as well.
+  const [first, second] = await Promise.all([
+    pipeline.send('readai', meeting({ participants })),
+    pipeline.send('readai', meeting({ session_id: 'M2', participants: participants.slice(1, 2) })),
+  ]);
+  const { failure } = await pipeline.finished(first!);
+  for (const address of refused) assert.match(failure!.error.message, address);
+  assert.is(failure!.error.code, 'zoho_invalid_data');
+  assert.not.match((await pipeline.finished(second!)).failure!.error.message, refused[1]!);
+});
+
 test('a meeting pushed again with other content updates its note; an older revision that comes late writes nothing', async () => {
   await start();
   await pipeline.finished(await pipeline.send('readai', meeting()));

@@ -44,7 +44,7 @@ subjects('a webhook that was never enriched tells it too', async () => {
   assert.equal(subject.people, [{ name: 'Karen Liu', email: 'karen@brightwater.example', company: undefined }]);
 });
 
-subjects('a meeting is told by its title and its guests, of whom only the one that failed is named', async () => {
+subjects('a meeting is told by its title and its guests, of whom only those that failed are named', async () => {
   const meeting = summarizedEvent();
   assert.equal(
     (await subjectOf(meeting)).people.map(({ name }) => name),
@@ -57,6 +57,14 @@ subjects('a meeting is told by its title and its guests, of whom only the one th
   assert.equal(
     (await subjectOf(meeting, failure)).people.map(({ name }) => name),
     ['Jonas Falk'],
+  );
+  const both = failedEvent({
+    eventId: meeting.id,
+    message: `${failure.data.error.message}; Zoho refused the lead mara@northlight.example: INVALID_DATA`,
+  });
+  assert.equal(
+    (await subjectOf(meeting, both)).people.map(({ name }) => name),
+    ['Mara Lindqvist', 'Jonas Falk'],
   );
 });
 

@@ -9,7 +9,10 @@ import { toWrote } from './receipt.js';
 import type { SyncItem } from './sync-batch.js';
 import type { LeadNote } from './write-notes.js';
 
-/** One lead that fails for good is one failure that names it; the others are written all the same. */
+/** Of the leads that fail for good so many are named in one failure. */
+const NAMED_MAX = 10;
+
+/** Leads that fail for good are one failure that names them; the others are written all the same. */
 export function toOutcome(
   item: SyncItem,
   results: ReadonlyMap<string, LeadResult>,
@@ -18,9 +21,27 @@ export function toOutcome(
   const mine = item.leads.map(({ email }) => results.get(email)!);
   const ownNotes = notes.filter((note) => note.event === item.event);
   const errors = [...mine.flatMap(({ error }) => error ?? []), ...ownNotes.flatMap(({ error }) => error ?? [])];
-  const error = errors.find((candidate) => !(candidate instanceof TerminalError)) ?? errors[0];
-  if (error !== undefined) return { error };
+  const passing = errors.find((error) => !(error instanceof TerminalError));
+  if (passing !== undefined) return { error: passing };
+  if (errors.length > 0) return { error: toOneFailure(errors as TerminalError[]) };
   return { events: [{ type: 'lead.synced', data: toSynced(item, mine, ownNotes) }] };
+}
+
+/** What an event failed of: a single fault, or those that `toOutcome` has made one failure of. */
+export function faultsOf(outcome: Outcome<'lead.synced'> | undefined): readonly unknown[] {
+  if (outcome === undefined || !('error' in outcome)) return [];
+  const { error } = outcome;
+  return error instanceof TerminalError && error.cause instanceof AggregateError ? error.cause.errors : [error];
+}
+
+function toOneFailure(errors: readonly TerminalError[]): TerminalError {
+  const [first] = errors as [TerminalError];
+  if (errors.length === 1) return first;
+  const named = errors.slice(0, NAMED_MAX).map(({ message }) => message);
+  const more = errors.length > NAMED_MAX ? [`and ${errors.length - NAMED_MAX} more`] : [];
+  const { code, provider } = first;
+  const cause = new AggregateError(errors);
+  return new TerminalError([...named, ...more].join('; '), { code, cause, ...(provider && { provider }) });
 }
 
 function toSynced(item: SyncItem, mine: readonly LeadResult[], notes: readonly LeadNote[]): LeadSynced {

@@ -12,7 +12,7 @@ import type { LeftOut } from '../../lib/providers/zoho/field-rules.js';
 import type { FieldTarget } from './field-map.js';
 import { type CrmEvent, factsOf, type LeadFacts, type LeadField } from './lead-facts.js';
 import { type FactsByEmail, groupByEmail } from './look-up.js';
-import { toOutcome } from './outcome.js';
+import { faultsOf, toOutcome } from './outcome.js';
 import { ANOTHER_LEAD, type Moved, writeLeads } from './write-leads.js';
 import { writeNotes } from './write-notes.js';
 
@@ -131,14 +131,15 @@ function leased(): Outcome<'lead.synced'> {
 }
 
 function mayFareBetterAlone(outcome: Outcome<'lead.synced'> | undefined): boolean {
-  if (outcome === undefined || !('error' in outcome)) return false;
-  return outcome.error instanceof TerminalError && outcome.error.code !== ANOTHER_LEAD;
+  const faults = faultsOf(outcome);
+  const isForGood = (fault: unknown) => fault instanceof TerminalError && fault.code !== ANOTHER_LEAD;
+  return faults.length > 0 && faults.every(isForGood);
 }
 
 /** True where the same error met another event as well. */
 function sharesFate(item: SyncItem, items: readonly SyncItem[], outcomes: SyncOutcomes): boolean {
-  const errorOf = ({ event }: SyncItem) => (outcomes.get(event) as { error?: unknown }).error;
-  return items.some((other) => other !== item && errorOf(other) === errorOf(item));
+  const own = new Set(faultsOf(outcomes.get(item.event)));
+  return items.some((other) => other !== item && faultsOf(outcomes.get(other.event)).some((fault) => own.has(fault)));
 }
 
 /** As they happened, so that it ends as if they had come one by one. */
