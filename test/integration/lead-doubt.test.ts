@@ -434,6 +434,19 @@ test('a write that is cut off by a shutdown, and comes to pass all the same, com
   assert.is(theLead().Company, 'Brightwater Inc');
 });
 
+test('a call refused as a whole fails only the event that is to blame, whatever its place among the others', async () => {
+  for (const culprit of [0, 1, 2]) {
+    const emails = [0, 1, 2].map((index) => `c${culprit}e${index}@brightwater.example`);
+    const isBlamed = ({ body }: { body: unknown }) => JSON.stringify(body).includes(emails[culprit]!);
+    const refusal = { status: 400, body: refusedRecord('INVALID_DATA') };
+    zoho.faults.on({ path: UPSERT, when: isBlamed }, refusal);
+    const batch = emails.map((email, index) => booked(index + 1, { lastName: 'Liu' }, { email }));
+    const outcomes = await handle(start(), ...batch);
+    const failed = outcomes.flatMap((outcome, index) => ('error' in outcome ? [index] : []));
+    assert.equal(failed, [culprit]);
+  }
+});
+
 /** A lead whose address a person has corrected: it is remembered by its id under the one that it had. */
 async function correctAddress(): Promise<void> {
   await syncAndSettle(start(), booked(1, { lastName: 'Liu', company: 'Brightwater' }));

@@ -63,8 +63,11 @@ export async function syncLeased(
 export async function syncBatch(items: readonly SyncItem[], work: Work): Promise<SyncOutcomes> {
   const outcomes = await syncTogether(items, work);
   if (items.length === 1) return outcomes;
-  for (const item of byOrder(items.filter(({ event }) => mayFareBetterAlone(outcomes.get(event))))) {
-    if (!sharesFate(item, items, outcomes)) continue;
+  // Chosen before any is tried: what became of one says nothing of the last that is left.
+  const toTry = items.filter(
+    (item) => mayFareBetterAlone(outcomes.get(item.event)) && sharesFate(item, items, outcomes),
+  );
+  for (const item of byOrder(toTry)) {
     for (const [event, outcome] of await syncTogether([item], work)) outcomes.set(event, outcome);
   }
   return outcomes;
