@@ -1,12 +1,14 @@
 /**
  * What was taken in of late, for a Redis that comes back without it: after a power cut with `appendfsync everysec` it lacks the
  * last second, and a replica that takes over lacks what had not reached it. Each second it is asked which one it is. Another
- * one is given all of it again, in order and under the names of its deliveries: what is there makes no second entry.
+ * one is given all of it again, in order and under the names of its deliveries: what is there makes no second entry. One that
+ * holds neither the oldest of it nor anything from before was emptied, and is left so.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Counter, type Registry } from 'prom-client';
 import { type Append, type AppendAnswer, keyOf, nameDelivery, StoreUnavailableError } from '../lib/append.js';
+import { parseEventId } from '../lib/event-id.js';
 import { STREAMS } from '../lib/events.js';
 import type { Keys } from '../lib/keys.js';
 import type { RedisClient } from '../lib/redis.js';
@@ -36,16 +38,17 @@ export type RecentOptions = {
   everyMs?: number;
   /** Before the last time that Redis was seen to be the same: an outage may last as long as it likes. */
   keptMs?: number;
-  /** What was taken in so long before that time is there, unless Redis was emptied. */
-  settledMs?: number;
   /** Of the bodies; the oldest go first. */
   bytesMax?: number;
 };
 
 type Webhook = Parameters<Append>[0];
 
-/** `key`: of the event that was made of it; of an older one's repeat not even a progress need be there. */
-type Kept = { webhook: Webhook; delivery: string; key: string | undefined; at: number; bytes: number };
+/** `event`: the one that was made of it; of a repeat it may be an older one, of which nothing need be there any more. */
+type Kept = { webhook: Webhook; delivery: string; event: TakenIn | undefined; at: number; bytes: number };
+
+/** By its idempotency key and its Redis id. */
+type TakenIn = { key: string; id: string };
 
 /** `seenAt`: when it was last asked something that it answered; `awayAt`: when it last did not answer. */
 type Connection = { identify: Script; server: string | undefined; seenAt: number; awayAt: number };
@@ -54,23 +57,19 @@ const EVERY_MS = 1_000;
 /** After an outage, until it is known what Redis lacks. */
 const UNSURE_EVERY_MS = 100;
 const KEPT_MS = 30_000;
-const SETTLED_MS = 3_000;
 const BYTES_MAX = 16 * 1024 * 1024;
 const RETRY_MS_MIN = 250;
 const RETRY_MS_MAX = 2_000;
 const REFUSALS_MAX = 5;
 
 export function keepRecent(options: RecentOptions): Recent {
-  const { keys, append, log, everyMs = EVERY_MS, keptMs = KEPT_MS, settledMs = SETTLED_MS } = options;
-  const { bytesMax = BYTES_MAX } = options;
+  const { keys, append, log, everyMs = EVERY_MS, keptMs = KEPT_MS, bytesMax = BYTES_MAX } = options;
   const streams = STREAMS.map((stream) => keys.stream(stream));
   const stopping = new AbortController();
   const [later, requests] = [options.laterRedis, options.redis].map(makeConnection) as [Connection, Connection];
-  /** By the names of the deliveries, the oldest first. */
+  /** By the names of the deliveries, in the order of arrival. */
   const kept = new Map<string, Kept>();
   const toAppend = new Map<string, Kept>();
-  /** The key of an event that must be there. */
-  let anchor: string | undefined;
   let bytes = 0;
   let isAppending = false;
   let found = 0;
@@ -113,20 +112,18 @@ export function keepRecent(options: RecentOptions): Recent {
     },
   };
 
-  function keep(webhook: Webhook, delivery: string, { status, idempotencyKey }: AppendAnswer): void {
-    forget(kept.get(delivery));
+  function keep(webhook: Webhook, delivery: string, answer: AppendAnswer): void {
     const size = (webhook.kind === 'event' ? webhook.data : webhook.body).length;
-    const key = status === 'duplicate' ? undefined : idempotencyKey;
-    kept.set(delivery, { webhook, delivery, key, at: performance.now(), bytes: size });
-    bytes += size;
+    if (!kept.has(delivery)) bytes += size;
+    // Where it is kept already it keeps its place.
+    kept.set(delivery, { webhook, delivery, event: takenIn(answer), at: performance.now(), bytes: size });
     for (const oldest of kept.values()) {
       if (bytes <= bytesMax) return;
       forget(oldest);
     }
   }
 
-  function forget(old: Kept | undefined): void {
-    if (old === undefined) return;
+  function forget(old: Kept): void {
     kept.delete(old.delivery);
     bytes -= old.bytes;
   }
@@ -134,9 +131,7 @@ export function keepRecent(options: RecentOptions): Recent {
   async function watch(connection: Connection): Promise<void> {
     while (!stopping.signal.aborted) {
       const askedAt = performance.now();
-      const places = [...streams, ...(anchor === undefined ? [] : [keys.progress(anchor)])];
-      // Why it does not answer its connection tells.
-      const answer = await connection.identify(places, [streams.length]).catch(() => undefined);
+      const answer = await ask(connection);
       if (answer === undefined) connection.awayAt = performance.now();
       else notice(connection, askedAt, ...(answer as [string, number]));
       const waitMs = isSettled(connection) ? everyMs : Math.min(everyMs, UNSURE_EVERY_MS);
@@ -144,33 +139,45 @@ export function keepRecent(options: RecentOptions): Recent {
     }
   }
 
+  /** `undefined` where it does not answer; why, its connection tells. */
+  function ask({ identify }: Connection): Promise<unknown> {
+    const oldest = [...kept.values()].find(({ event }) => event !== undefined)?.event;
+    const places = oldest === undefined ? streams : [...streams, keys.progress(oldest.key)];
+    const about = kept.size === 0 ? [] : [oldest?.id ?? '+'];
+    return identify(places, [streams.length, ...about]).catch(() => undefined);
+  }
+
   function notice(connection: Connection, askedAt: number, id: string, wasEmptied: number): void {
     const isSame = connection.server === id;
     Object.assign(connection, { server: id, seenAt: askedAt });
-    if (wasEmptied === 1) forgetAll();
-    else if (isSame) age();
+    if (wasEmptied === 1) forgetBefore(askedAt);
+    if (isSame) age();
     else if (kept.size > 0) giveAgain();
   }
 
   function age(): void {
+    // While they lead to different ones, what was given again may have gone to the one that is about to be left.
+    if (requests.server !== later.server) return;
     const seenAt = Math.min(requests.seenAt, later.seenAt);
-    for (const old of kept.values()) {
-      if (old.at >= seenAt - settledMs) return;
-      anchor = old.key ?? anchor;
-      if (old.at < seenAt - keptMs) forget(old);
-    }
+    for (const old of kept.values()) if (old.at < seenAt - keptMs) forget(old);
   }
 
-  function forgetAll(): void {
-    if (kept.size > 0)
-      log.warn({ webhooks: kept.size }, 'redis was emptied: what was taken in of late is not appended again');
-    for (const old of kept.values()) forget(old);
-    anchor = undefined;
+  /** What was kept since Redis was asked may have been taken in since it was emptied. */
+  function forgetBefore(askedAt: number): void {
+    const gone = [...kept.values()].filter(({ at }) => at < askedAt);
+    if (gone.length > 0)
+      log.warn({ webhooks: gone.length }, 'redis was emptied: what was taken in of late is not appended again');
+    for (const old of gone) forget(old);
+    toAppend.clear();
   }
 
   function giveAgain(): void {
     log.info({ webhooks: kept.size }, 'redis is another than before: what it lacks of late is appended again');
-    for (const [delivery, one] of kept) toAppend.set(delivery, one);
+    for (const [delivery, one] of kept) {
+      // What an earlier round has left, and is not kept any more, is older.
+      toAppend.delete(delivery);
+      toAppend.set(delivery, one);
+    }
     void appendAgain();
   }
 
@@ -181,40 +188,42 @@ export function keepRecent(options: RecentOptions): Recent {
   async function appendAgain(): Promise<void> {
     if (isAppending) return;
     isAppending = true;
-    for (const { webhook, delivery } of toAppend.values()) {
-      const answer = await appendUntilAnswered(webhook, delivery);
-      if (stopping.signal.aborted) return;
+    let waitMs = RETRY_MS_MIN;
+    let refusals = 0;
+    while (toAppend.size > 0 && !stopping.signal.aborted) {
+      // The first, each time anew: meanwhile Redis may have been emptied, or be another once more.
+      const { webhook, delivery } = toAppend.values().next().value!;
+      try {
+        noteAppended(webhook, delivery, await append(webhook, delivery));
+      } catch (error) {
+        if (!isAway(error)) refusals += 1;
+        if (refusals < REFUSALS_MAX) {
+          await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
+          waitMs = Math.min(2 * waitMs, RETRY_MS_MAX);
+          continue;
+        }
+        log.error({ key: keyOf(webhook), reason: reasonOf(error) }, 'redis refuses a webhook that it may have lost');
+      }
       toAppend.delete(delivery);
-      if (answer === undefined || answer.status === 'duplicate') continue;
-      // It may be lost once more.
-      keep(webhook, delivery, answer);
-      found += 1;
-      const { eventId, idempotencyKey } = answer;
-      log.warn({ eventId, key: idempotencyKey }, 'redis had lost a webhook; appended again');
+      waitMs = RETRY_MS_MIN;
+      refusals = 0;
     }
     isAppending = false;
   }
 
-  /** `undefined` where Redis refuses it for its own sake. */
-  async function appendUntilAnswered(webhook: Webhook, delivery: string): Promise<AppendAnswer | undefined> {
-    for (
-      let waitMs = RETRY_MS_MIN, refusals = 0;
-      !stopping.signal.aborted;
-      waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)
-    ) {
-      try {
-        return await append(webhook, delivery);
-      } catch (error) {
-        if (!isAway(error)) refusals += 1;
-        if (refusals === REFUSALS_MAX) {
-          log.error({ key: keyOf(webhook), reason: reasonOf(error) }, 'redis refuses a webhook that it may have lost');
-          return undefined;
-        }
-        await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
-      }
-    }
-    return undefined;
+  function noteAppended(webhook: Webhook, delivery: string, answer: AppendAnswer): void {
+    if (answer.status === 'duplicate') return;
+    // It may be lost once more.
+    keep(webhook, delivery, answer);
+    found += 1;
+    const { eventId, idempotencyKey } = answer;
+    log.warn({ eventId, key: idempotencyKey }, 'redis had lost a webhook; appended again');
   }
+}
+
+function takenIn(answer: AppendAnswer): TakenIn | undefined {
+  const id = answer.status === 'duplicate' ? undefined : parseEventId(answer.eventId)?.id;
+  return id === undefined ? undefined : { key: answer.idempotencyKey, id };
 }
 
 /** Each time that it breaks it may lead elsewhere afterwards. */

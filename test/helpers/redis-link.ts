@@ -9,6 +9,8 @@ export type TestLink = {
   heal: () => void;
   /** From now on what the server says comes so much later. */
   delay: (ms: number) => void;
+  /** Connections break, and new ones lead to the server on that port, as when a replica takes over. */
+  turn: (port: number) => void;
   connections: () => number;
   stop: () => Promise<void>;
 };
@@ -17,8 +19,9 @@ export async function startLink(targetPort: number): Promise<TestLink> {
   const wires = new Set<{ isDead: boolean; ends: readonly [Socket, Socket] }>();
   let isSwallowing = false;
   let delayMs = 0;
+  let leadsTo = targetPort;
   const server = createServer((client) => {
-    const ends = [client, connect(targetPort, '127.0.0.1')] as const;
+    const ends = [client, connect(leadsTo, '127.0.0.1')] as const;
     const wire = { isDead: isSwallowing, ends };
     wires.add(wire);
     const cut = () => {
@@ -38,6 +41,9 @@ export async function startLink(targetPort: number): Promise<TestLink> {
       });
     }
   });
+  const breakAll = () => {
+    for (const { ends } of wires) for (const end of ends) end.destroy();
+  };
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     port: (server.address() as AddressInfo).port,
@@ -51,9 +57,13 @@ export async function startLink(targetPort: number): Promise<TestLink> {
     delay(ms) {
       delayMs = ms;
     },
+    turn(port) {
+      leadsTo = port;
+      breakAll();
+    },
     connections: () => wires.size,
     async stop() {
-      for (const { ends } of wires) for (const end of ends) end.destroy();
+      breakAll();
       await new Promise((resolve) => server.close(resolve));
     },
   };

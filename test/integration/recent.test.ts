@@ -9,14 +9,20 @@ import { keepRecent, type Recent, type RecentOptions } from '../../src/ingest/re
 import { type Append, makeAppend, type WebhookEvent } from '../../src/lib/append.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
+import { startLink, type TestLink } from '../helpers/redis-link.js';
 import { endRedis, startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 
 const test = suite('what Redis lost of late');
 const keys = makeKeys('gvi:');
+const LAG_MS = 600;
 
 let server: TestRedis;
 let redis: RedisClient;
+/** Which takes over where a test says so. */
+let replica: TestRedis | undefined;
+let links: TestLink[];
+let laterRedis: RedisClient | undefined;
 let recent: Recent;
 let append: Append;
 let appendRepeat: Append;
@@ -25,22 +31,39 @@ let lines: string[];
 test.before.each(async () => {
   server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
   redis = connectRedis({ url: server.url, role: 'ingest' });
+  replica = undefined;
+  links = [];
+  laterRedis = undefined;
   lines = [];
 });
 test.after.each(async () => {
   recent.stop();
   redis.disconnect();
-  await server.stop();
+  laterRedis?.disconnect();
+  await Promise.all([server, replica, ...links].map((one) => one?.stop()));
 });
 
 async function start(options: Partial<RecentOptions> = {}): Promise<void> {
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line).msg) });
-  const plain = makeAppend({ redis, keyPrefix: keys.prefix, idempotencyTtlS: 3_600 });
-  recent = keepRecent({ redis, laterRedis: redis, keys, append: plain, log, everyMs: 20, ...options });
+  const appendOver = (client: RedisClient) =>
+    makeAppend({ redis: client, keyPrefix: keys.prefix, idempotencyTtlS: 3_600 });
+  const [plain, later] = [appendOver(redis), appendOver(laterRedis ?? redis)];
+  recent = keepRecent({ redis, laterRedis: laterRedis ?? redis, keys, append: later, log, everyMs: 20, ...options });
   append = recent.keeping(plain);
-  appendRepeat = recent.keepingRepeats(plain);
-  const isSeen = async () => (await server.connect().info('commandstats')).includes('cmdstat_exists');
+  appendRepeat = recent.keepingRepeats(later);
+  const isSeen = async () => (await server.connect().info('commandstats')).includes('cmdstat_eval:');
   await waitFor('it to have seen which server that is', isSeen);
+}
+
+/** Over links that a test may turn to another server: the first is the requests'. */
+async function startOverLinks(options: Partial<RecentOptions> = {}): Promise<void> {
+  redis.disconnect();
+  links = await Promise.all([startLink(server.port), startLink(server.port)]);
+  [redis, laterRedis] = links.map(({ port }) => connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'ingest' })) as [
+    RedisClient,
+    RedisClient,
+  ];
+  await start(options);
 }
 
 const booked = (name: string, data = '{}'): WebhookEvent => ({
@@ -48,10 +71,25 @@ const booked = (name: string, data = '{}'): WebhookEvent => ({
   ...{ otherContent: 'kept', requestId: undefined, data: Buffer.from(data) },
 });
 const stream = keys.stream('events:calendly');
-const read = async () =>
-  (await server.connect().xrange(stream, '-', '+')).map(([, flat]) => flat[flat.indexOf('key') + 1]);
+const read = async (from = server) =>
+  (await from.connect().xrange(stream, '-', '+')).map(([, flat]) => flat[flat.indexOf('key') + 1]);
 const said = (words: string) => lines.filter((line) => line.includes(words)).length;
 const saidItLooks = () => said('redis is another than before') > 0;
+
+/** A replica that has what is there now, and learns of nothing more. */
+async function leaveReplicaBehind(): Promise<TestRedis> {
+  await server.connect().config('SET', 'repl-diskless-sync-delay', '0');
+  replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] });
+  const client = replica.connect();
+  await waitFor('the replica', async () => (await client.info('replication')).includes('master_link_status:up'));
+  await client.replicaof('NO', 'ONE');
+  return replica;
+}
+
+const pass = async (ms: number) => {
+  const until = performance.now() + ms;
+  await waitFor(`${ms} ms to pass`, () => performance.now() >= until);
+};
 
 /** Its file goes back to what it was before: what `meanwhile` wrote had not reached the disk. */
 async function losePower(meanwhile: () => Promise<void>, downMs = 0): Promise<void> {
@@ -61,8 +99,7 @@ async function losePower(meanwhile: () => Promise<void>, downMs = 0): Promise<vo
   await endRedis(server);
   rmSync(file, { recursive: true });
   cpSync(copy, file, { recursive: true });
-  const until = performance.now() + downMs;
-  await waitFor('the end of the outage', () => performance.now() >= until);
+  await pass(downMs);
   await server.restart();
 }
 
@@ -78,6 +115,49 @@ test('it is appended again, in order; what is there makes no second entry', asyn
   const registry = new Registry();
   recent.addMetrics(registry);
   assert.match(await registry.metrics(), 'gvi_ingest_appended_again_total 2');
+});
+
+test('a replica that lags far behind is given all of it when it takes over', async () => {
+  await startOverLinks();
+  await append(booked('first'));
+  await leaveReplicaBehind();
+  await append(booked('second'));
+  await pass(LAG_MS);
+  await append(booked('third'));
+  for (const link of links) link.turn(replica!.port);
+  await waitFor('both', () => said('redis had lost a webhook') === 2);
+  assert.equal([await read(replica), said('redis was emptied')], [['first', 'second', 'third'], 0]);
+});
+
+test('a Redis that keeps snapshots alone, the last of them older than what is kept, is given all that is', async () => {
+  await server.stop();
+  server = await startRedis({ args: ['--appendonly', 'no'] });
+  redis.disconnect();
+  redis = connectRedis({ url: server.url, role: 'ingest' });
+  await start({ keptMs: LAG_MS / 2 });
+  await append(booked('first'));
+  await server.connect().save();
+  await append(booked('of which it knows no more'));
+  await pass(LAG_MS);
+  for (const name of ['second', 'third']) await append(booked(name));
+  await endRedis(server);
+  await server.restart();
+  await waitFor('both', () => said('redis had lost a webhook') === 2);
+  assert.equal([await read(), said('redis was emptied')], [['first', 'second', 'third'], 0]);
+});
+
+test('what one connection gave again to the former server, the new one is given once that leads there', async () => {
+  await startOverLinks({ keptMs: LAG_MS / 2 });
+  await append(booked('first'));
+  await leaveReplicaBehind();
+  await append(booked('second'));
+  const [own, later] = links;
+  own!.turn(replica!.port);
+  await waitFor('it to look', saidItLooks);
+  await pass(LAG_MS);
+  later!.turn(replica!.port);
+  await waitFor('it', () => said('redis had lost a webhook') === 1);
+  assert.equal(await read(replica), ['first', 'second']);
 });
 
 test('a restart that lost nothing adds nothing', async () => {
@@ -147,6 +227,25 @@ test('what was there before a FLUSHALL does not come back with the restart after
   assert.equal(await read(), ['second', 'third']);
 });
 
+test('one that loses them once more while it is given them gets them in order all the same', async () => {
+  await start();
+  await append(booked('first'));
+  await redis.set(keys.progress('third'), 'of another type');
+  await losePower(async () => {
+    await redis.del(keys.progress('third'));
+    for (const name of ['second', 'third', 'fourth']) await append(booked(name));
+  });
+  await waitFor('the second', () => said('redis had lost a webhook') === 1);
+  const client = server.connect();
+  const [, last] = await client.xrange(stream, '-', '+');
+  const lost = [keys.progress('second'), keys.idemSeen('second'), keys.progress('third')];
+  await client.multi().xdel(stream, last![0]).del(lost).exec();
+  await endRedis(server);
+  await server.restart();
+  await waitFor('all', () => said('redis had lost a webhook') === 4);
+  assert.equal(await read(), ['first', 'second', 'third', 'fourth']);
+});
+
 test('it keeps so many bytes, and of what is older nothing', async () => {
   await start({ bytesMax: 2_500 });
   await append(booked('first'));
@@ -165,6 +264,32 @@ test('a Redis that comes back empty stays so: it may have been emptied on purpos
   await server.restart();
   await waitFor('that to be told', () => said('redis was emptied') === 1);
   assert.is((await append(booked('first'))).status, 'accepted');
+});
+
+test('so does one where groups were made again and something was taken in before anybody looked', async () => {
+  await startOverLinks();
+  await append(booked('first'));
+  replica = await startRedis();
+  await replica.connect().xgroup('CREATE', stream, 'enrich', '0', 'MKSTREAM');
+  await replica.connect().xadd(stream, '*', 'key', 'of another ingest');
+  for (const link of links) link.turn(replica.port);
+  await waitFor('that to be told', () => said('redis was emptied') === 1);
+  assert.equal(await read(replica), ['of another ingest']);
+});
+
+test('one that is emptied while it is given what it lost is given no more of that', async () => {
+  await start();
+  await append(booked('first'));
+  await redis.set(keys.progress('second'), 'of another type');
+  await losePower(async () => {
+    await redis.del(keys.progress('second'));
+    for (const name of ['second', 'third']) await append(booked(name));
+  });
+  await waitFor('the second to be refused', saidItLooks);
+  await server.connect().flushall();
+  await waitFor('that to be seen', () => said('redis was emptied') === 1);
+  await waitFor('it to take repeats', () => appendRepeat(booked('fourth'), 'd4').catch(() => false));
+  assert.equal(await read(), ['fourth']);
 });
 
 test.run();
