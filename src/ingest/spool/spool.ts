@@ -1,7 +1,8 @@
 /**
  * Takes webhooks in while Redis is away: to disk, and from there to Redis once it is back, in order. While there is
- * anything on disk, what arrives goes there too, as it would overtake the rest otherwise. An append whose answer was late, and
- * one that a crash keeps from being taken out, is repeated under the same name of its delivery, and so makes no second entry.
+ * anything on disk, what arrives goes there too, as it would overtake the rest otherwise; and so does, once Redis is found
+ * away, all that it has not answered yet. An append whose answer was late, and one that a crash keeps from being taken out, is
+ * repeated under the same name of its delivery, and so makes no second entry.
  */
 import { open } from 'node:fs/promises';
 import type { Logger } from 'pino';
@@ -63,47 +64,83 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   });
   const { records, bytes, unreadable } = store.figures();
   if (records + unreadable > 0) log.info({ records, bytes, unreadable }, 'the spool holds records');
+  /** What waits for the end of the drain, by arrival: none is let go before one that came earlier. */
   const held = new Set<() => void>();
-  const letAllGo = () => {
-    for (const letGo of held) letGo();
-  };
-  const drain = startDrain({ store, append: drainAppend, onStall: letAllGo, log });
+  /** What Redis was asked to take, by arrival: each goes to disk when called. */
+  const asked = new Set<() => void>();
+  const drain = startDrain({ store, append: drainAppend, onStall: letGo, log });
   const isDraining = () => !store.isEmpty() && drain.isFlowing();
   const isNearlyEmpty = () => isDraining() && store.figures().records <= HOLD_RECORDS_MAX;
 
   store.onChange(() => {
     drain.wake();
-    if (store.isEmpty()) letAllGo();
+    if (store.isEmpty()) letGo();
   });
 
   /**
    * A steady load would never find the spool empty, as there is always a webhook on its way to it, and a heavy one could
    * outrun the drain. So while that works, webhooks wait a little; at its end long enough to see the last few out.
    */
-  function hold(): Promise<void> {
+  function hold<Answer>(send: () => Promise<Answer>): Promise<Answer> {
     return new Promise((resolve) => {
-      const timer = setTimeout(letGo, HOLD_MS);
-      function letGo(): void {
+      let timer = setTimeout(() => {
+        if (isNearlyEmpty()) timer = setTimeout(letGo, HOLD_MS, go);
+        else letGo(go);
+      }, HOLD_MS);
+      function go(): void {
         clearTimeout(timer);
-        held.delete(letGo);
-        resolve();
+        held.delete(go);
+        resolve(send());
       }
-      held.add(letGo);
+      held.add(go);
     });
+  }
+
+  /** All; or, as long as there is a drain to wait for, those up to `last`. */
+  function letGo(last?: () => void): void {
+    for (const go of held) {
+      go();
+      if (go === last && isDraining()) return;
+    }
   }
 
   async function takeIn(webhook: SpooledWebhook): Promise<AppendAnswer | SpooledAnswer> {
     const delivery = nameDelivery();
-    if (isDraining()) await hold();
-    if (isNearlyEmpty()) await hold();
-    if (store.isEmpty()) {
-      try {
-        return await append(webhook, delivery);
-      } catch (error) {
-        if (!isAway(error)) throw error;
-        drain.noteOutage();
-      }
-    }
+    const send = () => (store.isEmpty() ? toRedis(webhook, delivery) : toDisk(webhook, delivery));
+    return isDraining() || held.size > 0 ? hold(send) : send();
+  }
+
+  function toRedis(webhook: SpooledWebhook, delivery: string): Promise<AppendAnswer | SpooledAnswer> {
+    return new Promise((resolve, reject) => {
+      const appended = append(webhook, delivery);
+      const leave = () => {
+        asked.delete(leave);
+        // Where the disk refuses it, Redis may take it after all.
+        toDisk(webhook, delivery).then(resolve, (refusal) => appended.then(resolve, () => reject(refusal)));
+      };
+      asked.add(leave);
+      appended.then(
+        (answer) => {
+          asked.delete(leave);
+          resolve(answer);
+        },
+        (error) => {
+          if (!asked.has(leave)) return;
+          if (isAway(error)) return noteOutage();
+          asked.delete(leave);
+          reject(error);
+        },
+      );
+    });
+  }
+
+  /** What Redis was asked to take goes to disk at once, and in order: what comes from now on would overtake it otherwise. */
+  function noteOutage(): void {
+    drain.noteOutage();
+    for (const leave of asked) leave();
+  }
+
+  async function toDisk(webhook: SpooledWebhook, delivery: string): Promise<SpooledAnswer> {
     try {
       const seq = await store.put(webhook, delivery);
       return { status: 'spooled', spoolId: spoolIdOf(seq), idempotencyKey: keyOf(webhook) };
