@@ -212,7 +212,7 @@ function isUndone(error: unknown): boolean {
 function isAnotherLead({ found }: LeadResult, answer: RecordResult | undefined): boolean {
   if (!answer?.ok) return false;
   if (found !== undefined) return found.id !== answer.id;
-  return answer.action === 'update' && answer.duplicateField !== 'Email';
+  return answer.action === 'update' && (answer.duplicateField ?? 'Email') !== 'Email';
 }
 
 function takeAnswer(result: LeadResult, answer: RecordResult | undefined, { log }: Work): void {
