@@ -190,7 +190,7 @@ export const DEFENCES: readonly Defence[] = [
     changes: [
       {
         file: 'src/lib/scripts/settle.lua',
-        from: "        redis.call('SET', outcome.mark, '1', 'EX', outcome.ttl)\n",
+        from: "    if outcome.mark then redis.call('SET', outcome.mark, '1', 'EX', outcome.ttl) end\n",
         to: '',
       },
     ],
