@@ -5,7 +5,7 @@ import { type AppendAnswer, type RejectedWebhook, StoreUnavailableError } from '
 import type { BodyBudget } from './body-budget.js';
 import type { LogBounded } from './bounded-log.js';
 import type { IngestMetrics } from './metrics.js';
-import { parseJson } from './parse-json.js';
+import { parseJson, whyNoJson } from './parse-json.js';
 import { HttpProblem, toProblem } from './problem.js';
 import { readBody } from './read-body.js';
 import type { Issue, Refusal, Source } from './sources/source.js';
@@ -30,6 +30,9 @@ type Deps = ReceiveDeps & ReceiveShared;
 
 type Answer = AppendAnswer | SpooledAnswer | { status: 'ignored'; reason: string };
 
+/** `unusable` says why, for the log: a sender that is acknowledged is not told. */
+type Taken = { answer: Answer; unusable?: string };
+
 export type Reply = { status: number; body: Record<string, unknown> };
 
 /** The reply to one webhook, with its log line and its figures. Throws what `toProblem` turns into an answer. */
@@ -41,8 +44,8 @@ export async function receive(source: Source, request: IncomingMessage, deps: De
     return { source: source.name, status, ms, ...more };
   };
   try {
-    const answer = await takeIn(source, request, deps);
-    deps.log.info(report(answer.status, describe(answer)), 'webhook');
+    const { answer, unusable } = await takeIn(source, request, deps);
+    deps.log.info(report(answer.status, { ...describe(answer), unusable }), 'webhook');
     return toReply(answer);
   } catch (error) {
     const { code, status } = toProblem(error);
@@ -52,7 +55,7 @@ export async function receive(source: Source, request: IncomingMessage, deps: De
   }
 }
 
-async function takeIn(source: Source, request: IncomingMessage, deps: Deps): Promise<Answer> {
+async function takeIn(source: Source, request: IncomingMessage, deps: Deps): Promise<Taken> {
   const { headers } = request;
   // A refusal that is certain by now still waits for the body: its size comes first, and its sender has to see the answer.
   const refusal = refuseHeaders(source, headers, deps);
@@ -60,22 +63,23 @@ async function takeIn(source: Source, request: IncomingMessage, deps: Deps): Pro
   const rawBody = await readBody(request, { bytesMax, isKept: refusal === undefined, budget });
   if (refusal !== undefined) throw refusal;
   const isAuthentic = authenticate(source, rawBody, headers, deps);
-  const unusable = (reason: RejectedWebhook['reason'], refusal: HttpProblem) => {
+  const unusable = async (reason: RejectedWebhook['reason'], refusal: HttpProblem): Promise<Taken> => {
     // A sender that proved itself would send the body again and again; it is kept, and acknowledged. Others get to know.
     if (!isAuthentic) throw refusal;
-    return deps.append({ kind: 'rejected', source: source.name, reason, body: rawBody });
+    const answer = await deps.append({ kind: 'rejected', source: source.name, reason, body: rawBody });
+    return { answer, unusable: refusal.message };
   };
 
   const json = parseJson(rawBody);
-  if (json === undefined) return unusable('invalid_json', new HttpProblem(400, 'invalid_json', 'The body is no JSON.'));
+  if (json === undefined) return unusable('invalid_json', new HttpProblem(400, 'invalid_json', whyNoJson(rawBody)));
   const reading = source.read(json, rawBody);
   switch (reading.kind) {
     case 'ignored':
-      return { status: 'ignored', reason: reading.reason };
+      return { answer: { status: 'ignored', reason: reading.reason } };
     case 'invalid':
       return unusable('invalid_payload', invalidPayload(reading.issues));
     case 'event':
-      return deps.append(reading);
+      return { answer: await deps.append(reading) };
   }
 }
 

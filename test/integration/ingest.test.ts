@@ -231,6 +231,15 @@ test('a shape that is not the expected one is quarantined as an invalid payload'
   ]);
 });
 
+test('a body of more values than anybody sends is quarantined unread, and the log says why', async () => {
+  const base = await bench.start();
+  const answer = await postReadai(base, JSON.stringify(report({ action_items: Array(1_000_000).fill(1) })));
+  assert.equal([answer.status, answer.body.status], [202, 'quarantined']);
+  assert.is((await bench.entriesOf('rejected'))[0]![1].at(-1), 'invalid_json');
+  const line = bench.logLines().find(({ status }) => status === 'quarantined');
+  assert.is(line?.unusable, 'The body has more than 100000 values.');
+});
+
 test('each webhook leaves one log line without a person in it, and a figure', async () => {
   const base = await bench.start();
   await postCalendly(base, JSON.stringify(booking()));

@@ -288,6 +288,21 @@ json('keys that mean something to JavaScript are keys like any other', () => {
   assert.is.not(hashContent(parsed), hashContent({ constructor: 1 }));
 });
 
+for (const field of ['action_items', 'participants', 'chapter_summaries']) {
+  readai(`of very many wrong ${field} the first few are told`, () => {
+    const reading = read('readai', report({ [field]: Array(1_000).fill(7) }));
+    assert.is(reading.kind === 'invalid' && reading.issues.length, 10);
+    assert.is(reading.kind === 'invalid' && reading.issues[9]?.path, `${field}.9`);
+  });
+}
+
+readai('an issue of a list says at which item it is, and where in that', () => {
+  const reading = read('readai', report({ participants: [null, { name: 'Ada' }, { name: 'Rob', email: 7 }] }));
+  assert.is(reading.kind === 'invalid' && reading.issues[0]?.path, 'participants.2.email');
+});
+
+const listOf = (item: string, count: number) => `[${Array(count).fill(item).join(',')}]`;
+
 const UNUSABLE = [
   { name: 'nothing', bytes: Buffer.alloc(0) },
   { name: 'text', bytes: Buffer.from('hello') },
@@ -303,6 +318,22 @@ for (const { name, bytes } of UNUSABLE) {
     assert.is(parseJson(bytes), undefined);
   });
 }
+
+for (const [name, few, many] of [
+  ['in a list', listOf('1', 99_999), listOf('1', 100_001)],
+  ['in lists of lists', listOf('[[]]', 33_000), listOf('[[]]', 34_000)],
+  ['in objects', listOf('{"a":"b"}', 49_999), listOf('{"a":"b"}', 50_001)],
+] as const) {
+  json(`100,000 values ${name} are as many as are read`, () => {
+    assert.is.not(parseJson(Buffer.from(few)), undefined);
+    assert.is(parseJson(Buffer.from(many)), undefined);
+  });
+}
+
+json('what stands in a text is one value', () => {
+  assert.type(parseJson(Buffer.from(JSON.stringify(',[{"\\'.repeat(200_000)))), 'string');
+  assert.is(parseJson(Buffer.from(`["\\\\",${'1,'.repeat(100_001)}1]`)), undefined);
+});
 
 json('null, and what is nested as deep as real bodies are, is usable', () => {
   assert.is(parseJson(Buffer.from('null')), null);
