@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
@@ -36,7 +37,7 @@ test.before.each(async () => {
   redis = server.connect();
 });
 test.after.each(async () => {
-  for (const child of children.splice(0)) child.kill('SIGKILL');
+  for (const child of children.splice(0)) killGroup(child);
   await server.stop();
 });
 test.after(async () => {
@@ -44,9 +45,17 @@ test.after(async () => {
   await new Promise((resolve) => model.close(resolve));
 });
 
-function run(env: Record<string, string> = {}, args: readonly string[] = []) {
-  const child = spawn(process.execPath, [findBundled('src/consumers/main.cjs'), '--group', 'enrich', ...args], {
-    cwd: tmpdir(),
+type Command = readonly [string, ...string[]];
+const NODE: Command = [process.execPath, findBundled('src/consumers/main.cjs')];
+const NPM: Command = ['npm', 'run', '--silent', 'worker', '--'];
+const ROOT = join(import.meta.dirname, '..', '..');
+
+function run(env: Record<string, string> = {}, args: readonly string[] = [], command: Command = NODE) {
+  const [file, ...first] = command;
+  const child = spawn(file, [...first, '--group', 'enrich', ...args], {
+    cwd: command === NPM ? ROOT : tmpdir(),
+    // A group of its own, so that what npm starts can be ended with it.
+    detached: true,
     env: {
       ...{ PATH: process.env.PATH, LOG_LEVEL: 'info', REDIS_URL: server.url, DRY_RUN: 'true' },
       ...{ ...shortTimes, GEMINI_API_KEY: 'key', GEMINI_BASE_URL: modelUrl, ...env },
@@ -69,6 +78,14 @@ function run(env: Record<string, string> = {}, args: readonly string[] = []) {
     },
     untilReady: () => waitFor('the worker', () => output.includes('worker runs'), LONG_MS),
   };
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    process.kill(-pid!, 'SIGKILL');
+  } catch {
+    // All of it has ended.
+  }
 }
 
 const add = (name: string) =>
@@ -204,6 +221,18 @@ test('with nothing to do it ends in a moment, however long the grace', async () 
   worker.terminate();
   assert.is((await worker.exit).code, 0);
   assert.equal(await readConsumers(), []);
+});
+
+test('started by npm it is told to end through npm, and so is it the second time', async () => {
+  const worker = run({ SHUTDOWN_GRACE_MS: '600000' }, [], NPM);
+  await worker.untilReady();
+  await add('a');
+  await waitFor('the model to be asked', () => asked === 1);
+  worker.terminate();
+  await waitFor('the first signal to be heard', () => worker.output().includes('worker stops'), LONG_MS);
+  worker.terminate();
+  assert.is((await worker.exit).code, 1);
+  assert.match(worker.output(), 'worker stops at once');
 });
 
 test.run();
