@@ -58,10 +58,13 @@ const commaList = z.string().transform((value) =>
     .filter((item) => item !== ''),
 );
 
-const signingKeys = commaList.default([]);
+/** Commas alone name no key, and the source must not be taken for one that has none. */
+const signingKeys = commaList
+  .refine((keys) => keys.length > 0, 'should be a signing key, several separated by commas')
+  .default([]);
 
 const base64Keys = commaList
-  .refine((keys) => keys.every((key) => /^[A-Za-z0-9+/_-]+={0,2}$/.test(key) && bytesOf(key) > 0), {
+  .refine((keys) => keys.length > 0 && keys.every((key) => /^[A-Za-z0-9+/_-]+={0,2}$/.test(key) && bytesOf(key) > 0), {
     message: 'should be the base64 text that Read.ai shows, several separated by commas',
   })
   .default([]);
@@ -70,7 +73,15 @@ function bytesOf(base64: string): number {
   return Buffer.from(base64, 'base64').length;
 }
 
-const domains = commaList.transform((list) => list.map((domain) => domain.toLowerCase().replace(/^@/, ''))).default([]);
+const DOMAIN = /^[\p{L}\p{N}_-]+(\.[\p{L}\p{N}_-]+)+$/u;
+
+/** One that is written wrong would be nobody's: colleagues would become leads. */
+const domains = commaList
+  .transform((list) => list.map((domain) => domain.toLowerCase().replace(/^@/, '')))
+  .refine((list) => list.length > 0 && list.every((domain) => DOMAIN.test(domain)), {
+    message: 'should be a mail domain such as example.com, several separated by commas',
+  })
+  .default([]);
 
 const REDIS_FORM =
   'should be a URL such as redis://user:password@host:6379 or redis-sentinel://host:26379,host:26379/name, with user and password percent-encoded (%23 for #, %2F for /, %40 for @)';
@@ -234,7 +245,7 @@ function findContradictions(settings: Settings): string[] {
   if (settings.REDIS_URL?.startsWith('redis-cluster:') && !/\{[^}]+\}/.test(settings.KEY_PREFIX)) {
     problems.push('KEY_PREFIX: should hold a hash tag such as {gvi}: when REDIS_URL names a cluster');
   }
-  if (settings.DASHBOARD_TOKEN?.split(',').some((item) => item.trim().replace(/^[^:]*:/, '') === '')) {
+  if (settings.DASHBOARD_TOKEN?.split(',').some((item) => !/^([^:]+:.+|[^:]+)$/.test(item.trim()))) {
     problems.push('DASHBOARD_TOKEN: should be a token, or name:token, several separated by commas');
   }
   const isProduction = settings.NODE_ENV === 'production';

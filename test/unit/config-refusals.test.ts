@@ -46,7 +46,15 @@ const BAD: [variable: string, value: string][] = [
   ['DRY_RUN', 'perhaps'],
   ['BODY_LIMIT_MB', '-1'],
   ['CALENDLY_TOLERANCE_S', '3.5'],
+  ['CALENDLY_SIGNING_KEY', ',,'],
   ['READAI_SIGNING_KEY', 'not base64 at all!'],
+  ['READAI_SIGNING_KEY', ' , ,'],
+  ['INTERNAL_DOMAINS', ',,'],
+  ['INTERNAL_DOMAINS', 'seller'],
+  ['INTERNAL_DOMAINS', 'me@seller.example'],
+  ['INTERNAL_DOMAINS', 'seller.example,not a domain'],
+  ['INTERNAL_DOMAINS', '*.seller.example'],
+  ['INTERNAL_DOMAINS', 'seller.example.'],
   ['RETRY_MAX_MS', '0'],
   ['ZOHO_DC', 'atlantis'],
   ['ZOHO_API_URL', 'www.zohoapis.eu'],
@@ -55,6 +63,8 @@ const BAD: [variable: string, value: string][] = [
   ['MAX_ATTEMPTS', '0'],
   ['VISIBILITY_TIMEOUT_MS', '5'],
   ['DASHBOARD_TOKEN', 'ops:,second-secret'],
+  ['DASHBOARD_TOKEN', ':a-secret'],
+  ['DASHBOARD_TOKEN', 'a-secret,,'],
 ];
 
 test('a secret that a file gave a line break is used without it', () => {
@@ -120,6 +130,22 @@ test('several keys are taken while one is rotated, in production each of a sensi
     refusalOf({ READAI_SIGNING_KEY: short, NODE_ENV: 'production' }),
     /\n {2}READAI_SIGNING_KEY: should decode/,
   );
+});
+
+test('a domain is taken as people write it', () => {
+  const { internalDomains } = parseConfig({
+    ...GOOD,
+    INTERNAL_DOMAINS: 'Seller.example, @mail.seller.example,müller.de,',
+  });
+  assert.equal(internalDomains, ['seller.example', 'mail.seller.example', 'müller.de']);
+});
+
+test('a token has a name, or is the operator’s', () => {
+  const { dashboardTokens } = parseConfig({ ...GOOD, DASHBOARD_TOKEN: 'ops:to:ken, bare' });
+  assert.equal(dashboardTokens, [
+    { name: 'ops', token: 'to:ken' },
+    { name: 'operator', token: 'bare' },
+  ]);
 });
 
 test('retries begin as early as their longest wait allows, where only that is set', () => {
