@@ -1,4 +1,6 @@
 /** The spool's files: when a webhook counts as on disk, whose they are, and what a torn or damaged one costs. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   lutimesSync,
@@ -13,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -274,6 +277,24 @@ test('a directory has one owner, and one that died or went leaves it free', asyn
   // Of another container, which was heard of a moment ago.
   symlinkSync(left.replace(/@.*/, '@elsewhere'), lock);
   assert.instance(await bench.open().catch((error: Error) => error), ConfigError);
+});
+
+test('an owner that has ended leaves it free, also where nobody has waited for it', async () => {
+  await (await bench.open()).stop();
+  // What the shell started ends under a parent that never asks for it.
+  const script = 'exec 3<&0; cat <&3 & echo $!; exec tail -f /dev/null';
+  const parent = spawn('sh', ['-c', script], { stdio: ['pipe', 'pipe', 'ignore'] });
+  try {
+    const pid = String(await once(parent.stdout, 'data')).trim();
+    const statOf = (pid: unknown) => readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ');
+    await waitFor('the parent', () => statOf(parent.pid)[1] === '(tail)');
+    parent.stdin.end();
+    await waitFor('its end', () => statOf(pid)[2] === 'Z');
+    symlinkSync(`${pid}.${statOf(pid)[21]}@${hostname()}`, join(bench.dir, 'lock'));
+    await (await bench.open()).stop();
+  } finally {
+    parent.kill('SIGKILL');
+  }
 });
 
 test('whoever lost the directory to another answers for nothing more, and leaves the other its lock', async () => {

@@ -115,14 +115,16 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Tells a process from a later one with the same pid; a container's first one always has the same. Linux only. */
+/**
+ * Tells a process from a later one with the same pid; a container's first one always has the same. Nothing of one that has ended
+ * and was not waited for by its parent: it keeps its pid, it may be for ever. Linux only.
+ */
 function startOf(pid: number): string {
   try {
-    return (
-      readFileSync(`/proc/${pid}/stat`, 'utf8')
-        .replace(/^.*\) /s, '')
-        .split(' ')[19] ?? ''
-    );
+    const [state = '', ...more] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return /[ZX]/.test(state) ? '' : (more[18] ?? '');
   } catch {
     return '';
   }
