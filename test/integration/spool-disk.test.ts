@@ -391,6 +391,18 @@ test('a directory that cannot be made is named', async () => {
   assert.match((error as Error).message, 'SPOOL_DIR: should be a directory to write to (ENOTDIR)');
 });
 
+const RECORD_MARK = Buffer.from('\x93GVREC1\n', 'latin1');
+const RECORD_HEADER_BYTES = 28;
+
+function startOfLast(bytes: Buffer): number {
+  return bytes.lastIndexOf(RECORD_MARK);
+}
+
+function flipped(bytes: Buffer, at: number): Buffer {
+  bytes[at]! ^= 1;
+  return bytes;
+}
+
 /** Three webhooks in one file; answers its path. */
 async function spoolThree(): Promise<string> {
   const spool = await bench.open();
@@ -406,15 +418,32 @@ async function drainAgain(): Promise<void> {
   await waitFor('the files to go', () => bench.segments().length === 0);
 }
 
-test('a torn end is cut off with a warning that counts it; what stands before it is drained', async () => {
+test('a record that ends within its header is cut off with a warning that counts it; what stands before it is drained', async () => {
   const path = await spoolThree();
-  truncateSync(path, statSync(path).size - 7);
+  truncateSync(path, startOfLast(readFileSync(path)) + RECORD_HEADER_BYTES - 1);
   await drainAgain();
   assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
   const warning = bench.logLines().find(({ msg }) => msg === 'the torn end of a spool file was cut off');
-  assert.ok(Number(warning?.cutBytes) > 200);
+  assert.is(warning?.cutBytes, RECORD_HEADER_BYTES - 1);
   assert.equal(bench.unreadable(), []);
 });
+
+for (const [what, damage] of [
+  ['is not whole', (bytes: Buffer) => bytes.subarray(0, -7)],
+  ['says that it is longer', (bytes: Buffer) => flipped(bytes, startOfLast(bytes) + RECORD_MARK.length)],
+] as const) {
+  test(`the last record is set aside and told, as it may have been answered, where it ${what}`, async () => {
+    const path = await spoolThree();
+    const bytes = damage(readFileSync(path));
+    writeFileSync(path, bytes);
+    await drainAgain();
+    assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
+    assert.equal(bench.unreadable().length, 1);
+    const kept = readFileSync(join(bench.dir, 'unreadable', bench.unreadable()[0]!));
+    assert.ok(kept.equals(bytes.subarray(startOfLast(bytes))));
+    assert.ok(bench.logLines().some(({ level, msg }) => level === 50 && /damaged part/.test(String(msg))));
+  });
+}
 
 test('damage amid records is set aside and told; the others are drained', async () => {
   const path = await spoolThree();

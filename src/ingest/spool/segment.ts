@@ -65,9 +65,8 @@ const READS_MAX = 5;
 const READ_AGAIN_MS = 100;
 
 /**
- * Opens a segment that an earlier process wrote, and cuts off a record that was not written to its end: nobody was told that it
- * is there. One that is whole and damaged stays, for the drain to set it aside: it may have been answered. Nothing where the
- * disk does not give it.
+ * Opens a segment that an earlier process wrote, and cuts off what cannot be a record. One that is damaged stays, for the drain to
+ * set it aside: it may have been answered. Nothing where the disk does not give it.
  */
 export async function openSegment(path: string, openFile: OpenFile): Promise<Opened | undefined> {
   const file = await openFile(path, 'r+');
@@ -115,9 +114,13 @@ async function patiently<T>(read: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** A power cut may also leave a file longer than what was written. */
+/**
+ * It ends within the header of a record, or is the emptiness by which a power cut leaves a file longer than what was written. What
+ * ends within a record was hardly written to its end either, but may also be one whose length is damaged.
+ */
 function isTornOff(tail: Buffer): boolean {
-  return readRecord(tail, 0).kind === 'incomplete' || tail.every((byte) => byte === 0);
+  const endsInHeader = readRecord(tail, 0).kind === 'incomplete' && recordBytesOf(tail) === undefined;
+  return endsInHeader || tail.every((byte) => byte === 0);
 }
 
 export function hasHeldRecords({ end }: Segment): boolean {
