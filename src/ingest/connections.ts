@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Requests } from './requests.js';
 
 const CONNECTIONS_MAX = 1_000;
 const CONNECTIONS_MIN = 8;
@@ -14,7 +15,7 @@ const FILES_KEPT = 40;
 const FILES_USUAL = 1_024;
 
 /** A request that has come whole is never cut: it is ours to answer. */
-export function boundConnections(server: Server, connectionsMax = chooseConnectionsMax()): void {
+export function boundConnections(server: Server, requests: Requests, connectionsMax = chooseConnectionsMax()): void {
   // The request that each is in the midst of; the one that has waited longest for its sender first.
   const connections = new Map<Socket, IncomingMessage | undefined>();
 
@@ -29,7 +30,7 @@ export function boundConnections(server: Server, connectionsMax = chooseConnecti
     socket.once('close', () => connections.delete(socket));
   });
 
-  server.on('request', (request, response) => {
+  requests.on('request', (request, response) => {
     const { socket } = request;
     if (connections.has(socket)) connections.set(socket, request);
     response.once('close', () => {

@@ -2,6 +2,7 @@
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { HttpProblem } from './problem.js';
+import type { Requests } from './requests.js';
 
 /** By Node's code of the error; anything else is no HTTP. */
 const PROBLEMS: Record<string, HttpProblem> = {
@@ -11,11 +12,11 @@ const PROBLEMS: Record<string, HttpProblem> = {
 };
 const NO_HTTP = new HttpProblem(400, 'bad_request', 'This is no HTTP request.');
 
-export function answerProtocolErrors(server: Server): void {
+export function answerProtocolErrors(server: Server, requests: Requests): void {
   /** The latest of each connection; those before it are answered first. */
   const exchanges = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>();
   const ending = new WeakSet<Socket>();
-  server.on('request', (request, response) => exchanges.set(request.socket, { request, response }));
+  requests.on('request', (request, response) => exchanges.set(request.socket, { request, response }));
   // An expectation that nobody knows may be ignored; Node would answer it by itself, in another shape.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response));
 

@@ -3,6 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { boundConnections } from './connections.js';
 import { answerProtocolErrors } from './protocol-errors.js';
+import { boundRequests } from './requests.js';
 
 export type ServeOptions = {
   /** 0 for any free port. */
@@ -41,10 +42,11 @@ export async function serve(
   // The head's size bounds them. Node would drop those beyond a count in silence, and a proxy's own come last: then a
   // request through a tunnel would look like one of this machine.
   server.maxHeadersCount = 0;
-  boundConnections(server, connectionsMax);
-  answerProtocolErrors(server);
+  const requests = boundRequests(server);
+  boundConnections(server, requests, connectionsMax);
+  answerProtocolErrors(server, requests);
   let isStopping = false;
-  server.on('request', (request, response) => {
+  requests.on('request', (request, response) => {
     // A kept-alive connection would otherwise outlive its last answer, and hold up the stop.
     response.once('finish', () => isStopping && setImmediate(() => server.closeIdleConnections()));
     listener(request, response);

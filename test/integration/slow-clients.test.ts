@@ -1,10 +1,11 @@
 /** Senders that are slow, many, large or wrong, and the good ones between them. */
-import { get } from 'node:http';
-import type { Socket } from 'node:net';
+import { createServer, get } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeBodyBudget } from '../../src/ingest/body-budget.js';
 import { chooseConnectionsMax } from '../../src/ingest/connections.js';
+import { boundRequests } from '../../src/ingest/requests.js';
 import { serve } from '../../src/ingest/serve.js';
 import { MB, send } from '../helpers/ingest-bench.js';
 import { type IngestProcess, startIngest } from '../helpers/ingest-process.js';
@@ -169,22 +170,21 @@ crowds('2,000 wrong signatures a second: good webhooks are taken meanwhile, memo
 
 const WRONG_A_SECOND = 2_000;
 const FLOOD_S = 4;
-const TICK_MS = 50;
+const TICK_MS = 100;
 
-/** Over twenty connections, each request with a body and a signature of another key; what was answered. */
+/** Over so many connections that each has one on its way, with a body and a signature of another key; what was answered. */
 async function floodWith(base: string): Promise<number[]> {
-  const crowd = Array.from({ length: 20 }, () => connectTo(base));
+  const crowd = Array.from({ length: (WRONG_A_SECOND * TICK_MS) / 1_000 }, () => connectTo(base));
   const received = Promise.all(crowd.map(readAll));
   const body = JSON.stringify(booking());
   const signature = calendlySignature(body, { key: 'a key of a stranger' });
   const request = headFor(signature, body.length, 'keep-alive') + body;
-  const each = (WRONG_A_SECOND * TICK_MS) / 1_000 / crowd.length;
   await new Promise<void>((resolve) => {
     let ticks = (FLOOD_S * 1_000) / TICK_MS;
     const timer = setInterval(() => {
       ticks -= 1;
       const last = ticks === 0 ? headFor(signature, body.length) + body : request;
-      for (const socket of crowd) socket.write(request.repeat(each - 1) + last);
+      for (const socket of crowd) socket.write(last);
       if (ticks > 0) return;
       clearInterval(timer);
       resolve();
@@ -272,6 +272,41 @@ doors('where all are being answered, the newcomer has to come again', async () =
   waiting[0]!();
   assert.is((await received)[0]?.status, 200);
   await stop();
+});
+
+doors(
+  'a connection has sixteen requests open; with one more it is cut off, and nothing of the rest is begun',
+  async () => {
+    const { base, waiting, stop } = await openDoors(2);
+    const request = 'GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n';
+    const polite = connectTo(base);
+    const received = readAll(polite);
+    for (const _ of [1, 2]) {
+      polite.write(request.repeat(16));
+      await waitFor('its requests', () => waiting.length === 16);
+      for (const answer of waiting.splice(0)) answer();
+    }
+    polite.end();
+    assert.is(parseAnswers(await received).length, 32);
+
+    assert.equal(await exchange(base, request.repeat(1_000)), []);
+    assert.is(waiting.length, 16);
+    await stop();
+  },
+);
+
+doors('what a connection has sent beyond that is not even parsed', async () => {
+  const server = createServer();
+  boundRequests(server);
+  let parsed = 0;
+  server.on('request', () => {
+    parsed += 1;
+  });
+  await new Promise<void>((resolve) => server.listen(0, resolve));
+  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  await exchange(base, 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(1_000));
+  assert.is(parsed, 17);
+  server.close();
 });
 
 doors('the limit follows the open files', () => {
