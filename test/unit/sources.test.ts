@@ -240,6 +240,22 @@ for (const { name, body } of READAI_INVALID) {
   });
 }
 
+for (const [field, body] of [
+  ['session_id', report({ session_id: 'MEETING:r2' })],
+  ['meeting_id', report({ session_id: undefined, meeting_id: 'MEETING:r10' })],
+] as const) {
+  readai(`a ${field} that ends as the key of a revision does is invalid, and named`, () => {
+    const reading = read('readai', body);
+    assert.is(reading.kind === 'invalid' && reading.issues[0]?.path, field);
+  });
+}
+
+readai('an id may have colons and end in digits', () => {
+  for (const id of ['a:r2:b', 'a:r', 'a:2', 'r2']) {
+    assert.is(eventOf('readai', report({ session_id: id })).key, `readai:meeting_completed:${id}`);
+  }
+});
+
 readai('the request id is no content, all else is', () => {
   const first = eventOf('readai', report());
   assert.is(eventOf('readai', report({ request_id: '01OTHER' })).contentHash, first.contentHash);

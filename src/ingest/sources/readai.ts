@@ -21,6 +21,9 @@ const CONTENT_FIELDS = new Set([
   'topics',
 ]);
 
+/** Such an id would give a meeting the key of another one's revision. */
+const REVISION_SUFFIX = /:r\d+$/;
+
 export function makeReadai({ internalDomains, ...check }: ReadaiOptions): Source {
   return {
     name: 'readai',
@@ -44,7 +47,9 @@ function readReadai(json: unknown, rawBody: Buffer, internalDomains: readonly st
 
   const meeting = parsed.data;
   const meetingId = meeting.session_id ?? meeting.meeting_id ?? '';
-  if (!isUsableId(meetingId)) return invalid('session_id', 'should be a short id');
+  const idField = meeting.session_id === undefined ? 'meeting_id' : 'session_id';
+  if (!isUsableId(meetingId)) return invalid(idField, 'should be a short id');
+  if (REVISION_SUFFIX.test(meetingId)) return invalid(idField, 'should not end as the key of a revision does');
   const { request_id, ...content } = json;
   return {
     kind: 'event',
