@@ -236,6 +236,28 @@ test('it is spread over files, which go one by one as they are drained', async (
   assert.equal(await bench.keysOf('calendly'), numbers(20).map(keyOf));
 });
 
+test('of very many files those that are written to and drained are open, no more', async () => {
+  const disk = makeDisk();
+  const options = { openFile: disk.openFile, segmentBytesMax: 1 };
+  const first = await bench.open(options);
+  for (const number of numbers(10)) await first.takeIn(webhook(number));
+  assert.is(bench.segments().length, 10);
+  await waitFor('the others to be closed', () => disk.openFiles <= 2);
+  await first.stop();
+  assert.is(disk.openFiles, 0);
+
+  const second = await bench.open(options);
+  await waitFor('the others to be closed', () => disk.openFiles <= 1);
+  await second.takeIn(webhook(11));
+  rmSync(join(bench.dir, bench.segments()[3]!));
+  await bench.empty();
+  await waitFor('the drain', () => bench.segments().length === 0);
+  assert.equal(await bench.keysOf('calendly'), [1, 2, 3, 5, 6, 7, 8, 9, 10, 11].map(keyOf));
+  assert.ok(bench.logLines().some(({ level, msg }) => level === 50 && msg === 'a spool file was cut short'));
+  await second.stop();
+  assert.is(disk.openFiles, 0);
+});
+
 test('how far a file is done is written down, also after the spool was drained before', async () => {
   const disk = makeDisk();
   const spool = await bench.open({ openFile: disk.openFile });

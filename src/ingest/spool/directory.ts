@@ -4,7 +4,15 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError } from '../../lib/config.js';
 import { encodeRecord, encodeSegmentHeader, type SpoolRecord } from './format.js';
-import { type OpenFile, openSegment, removeSegment, type Segment, syncDirectory, writeAll } from './segment.js';
+import {
+  closeSegment,
+  type OpenFile,
+  openSegment,
+  removeSegment,
+  type Segment,
+  syncDirectory,
+  writeAll,
+} from './segment.js';
 
 const SEGMENT_NAME = /^\d{16}[\w-]*\.spool$/;
 
@@ -134,11 +142,12 @@ async function shelve(shelf: Shelf, name: string, bytes: Buffer): Promise<string
 }
 
 /** For a segment that is done: it takes no room on a full disk. Moved back, what was appended is recognised. */
-export async function shelveSegment(shelf: Shelf, { path, file, end }: Segment): Promise<void> {
+export async function shelveSegment(shelf: Shelf, segment: Segment): Promise<void> {
+  const { path, end } = segment;
   try {
     await rename(path, join(shelf.dir, basename(path)));
   } finally {
-    await file.close();
+    await closeSegment(segment);
   }
   shelf.files += 1;
   shelf.bytes += end;

@@ -19,7 +19,8 @@ export type OpenFile = typeof open;
 
 export type Segment = {
   path: string;
-  file: FileHandle;
+  /** Open while it is written to or drained alone: there may be more of them than files may be open. */
+  file: FileHandle | undefined;
   /** Up to here the records are done. */
   position: number;
   /** Up to here they are on disk. */
@@ -73,10 +74,7 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
   try {
     const { size } = await file.stat();
     const bytes = await patiently(() => readRange(file, 0, size));
-    if (bytes === undefined) {
-      await file.close();
-      return undefined;
-    }
+    if (bytes === undefined) return undefined;
     const header = readSegmentHeader(bytes);
     if (header.kind === 'foreign') {
       throw new ConfigError(
@@ -93,11 +91,18 @@ export async function openSegment(path: string, openFile: OpenFile): Promise<Ope
       await file.datasync();
     }
     const end = isTorn ? survey.end : size;
-    const segment = { path, file, position, end, records: survey.records, isKept: false, chunk: NOTHING_READ };
+    const segment = {
+      path,
+      file: undefined,
+      position,
+      end,
+      records: survey.records,
+      isKept: false,
+      chunk: NOTHING_READ,
+    };
     return { segment, survey, cutBytes };
-  } catch (error) {
-    await file.close().catch(() => {});
-    throw error;
+  } finally {
+    await file.close();
   }
 }
 
@@ -130,11 +135,12 @@ export function hasHeldRecords({ end }: Segment): boolean {
 /** Appends records and brings them to disk; where that fails, nothing of them counts. */
 export async function appendRecords(segment: Segment, records: readonly Buffer[]): Promise<void> {
   const bytes = records.length === 1 ? records[0]! : Buffer.concat(records);
+  const file = segment.file!;
   try {
-    await writeAll(segment.file, bytes, segment.end);
-    await segment.file.datasync();
+    await writeAll(file, bytes, segment.end);
+    await file.datasync();
   } catch (error) {
-    await segment.file.truncate(segment.end).catch(() => {});
+    await file.truncate(segment.end).catch(() => {});
     throw error;
   }
   segment.end += bytes.length;
@@ -142,31 +148,44 @@ export async function appendRecords(segment: Segment, records: readonly Buffer[]
 }
 
 /** What stands at the position; there must be something. */
-export async function readNext(segment: Segment): Promise<Found> {
-  return (await patiently(() => readOnce(segment))) ?? { kind: 'unreadable' };
+export async function readNext(segment: Segment, openFile: OpenFile): Promise<Found> {
+  segment.file ??= await openUnlessGone(segment.path, openFile);
+  const { file, position, end } = segment;
+  if (file === undefined) {
+    segment.records = 0;
+    return { kind: 'damaged', start: position, end, bytes: NOTHING_READ.bytes };
+  }
+  return (await patiently(() => readOnce(segment, file))) ?? { kind: 'unreadable' };
 }
 
-async function readOnce(segment: Segment): Promise<Found> {
+async function openUnlessGone(path: string, openFile: OpenFile): Promise<FileHandle | undefined> {
+  return openFile(path, 'r+').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+}
+
+async function readOnce(segment: Segment, file: FileHandle): Promise<Found> {
   const { position } = segment;
   let reading = readRecord(segment.chunk.bytes, position - segment.chunk.from);
   if (reading.kind !== 'record') {
-    segment.chunk = await readChunk(segment);
+    segment.chunk = await readChunk(segment, file);
     reading = readRecord(segment.chunk.bytes, 0);
   }
-  if (reading.kind !== 'record') return findDamage(segment);
+  if (reading.kind !== 'record') return findDamage(segment, file);
   return { kind: 'record', record: reading.record, end: segment.chunk.from + reading.end };
 }
 
 /** What stands at the position: one record at least, where one does. */
-async function readChunk({ file, position, end }: Segment): Promise<Segment['chunk']> {
+async function readChunk({ position, end }: Segment, file: FileHandle): Promise<Segment['chunk']> {
   const bytes = await readRange(file, position, Math.min(end, position + READ_BYTES));
   const length = recordBytesOf(bytes) ?? 0;
   const isCut = length > bytes.length && position + length <= end;
   return { from: position, bytes: isCut ? await readRange(file, position, position + length) : bytes };
 }
 
-async function findDamage(segment: Segment): Promise<Found> {
-  const { file, position, end, records } = segment;
+async function findDamage(segment: Segment, file: FileHandle): Promise<Found> {
+  const { position, end, records } = segment;
   const rest = await readRange(file, position, end);
   const survey = surveyRecords(rest, 0);
   // Others may have been appended meanwhile.
@@ -179,18 +198,24 @@ async function findDamage(segment: Segment): Promise<Found> {
 }
 
 /** Writes down how far the segment is done. A process' death does not undo it, a power cut may. */
-export async function savePosition(segment: Segment): Promise<void> {
-  const { at, bytes } = encodePosition(segment.position);
-  await writeAll(segment.file, bytes, at);
+export async function savePosition(file: FileHandle, position: number): Promise<void> {
+  const { at, bytes } = encodePosition(position);
+  await writeAll(file, bytes, at);
 }
 
-export async function removeSegment({ path, file }: Segment, openFile: OpenFile): Promise<void> {
+export async function removeSegment(segment: Segment, openFile: OpenFile): Promise<void> {
   try {
-    await rm(path, { force: true });
+    await rm(segment.path, { force: true });
   } finally {
-    await file.close();
+    await closeSegment(segment);
   }
-  await syncDirectory(dirname(path), openFile);
+  await syncDirectory(dirname(segment.path), openFile);
+}
+
+export async function closeSegment(segment: Segment): Promise<void> {
+  const { file } = segment;
+  segment.file = undefined;
+  await file?.close();
 }
 
 export async function syncDirectory(dir: string, openFile: OpenFile): Promise<void> {

@@ -13,6 +13,7 @@ import {
 import { encodeRecord, type SpooledWebhook, type SpoolRecord } from './format.js';
 import {
   appendRecords,
+  closeSegment,
   createSegment,
   type Found,
   hasHeldRecords,
@@ -165,20 +166,32 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       );
       // Whoever takes the directory over reads what was on disk before, and may have done so already.
       await confirmOwner();
-      if (active.end >= segmentBytesMax) active = undefined;
+      const isFull = active.end >= segmentBytesMax;
       failedAtMs = Number.NEGATIVE_INFINITY;
       for (const { resolve } of batch) resolve();
       notify();
+      if (isFull) await retireActive();
     } catch (error) {
       // After a failed fsync nobody knows what the file holds: it is read as far as it is known, and not written again. A full
       // disk would gather empty ones.
       if (active !== undefined && !hasHeldRecords(active)) remove(active);
-      active = undefined;
       failedAtMs = Date.now();
       for (const { reject } of batch) reject(error as Error);
+      await retireActive();
     } finally {
       batchBytes = 0;
     }
+  }
+
+  /** It is written to no more, and read when its turn comes: until then it need not be open. */
+  async function retireActive(): Promise<void> {
+    const segment = active;
+    active = undefined;
+    if (segment !== undefined && segment !== findFront()) await closeSegment(segment).catch(() => {});
+  }
+
+  function findFront(): Segment | undefined {
+    return segments.find(({ position, end }) => position < end);
   }
 
   async function addSegment(firstSeq: number): Promise<Segment> {
@@ -228,9 +241,9 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     for (;;) {
       if (front) return front.record;
       dropDone();
-      const segment = segments.find(({ position, end }) => position < end);
+      const segment = findFront();
       if (segment === undefined) return undefined;
-      const found = await readNext(segment);
+      const found = await readNext(segment, openFile);
       if (found.kind === 'record') {
         front = { record: found.record, segment, end: found.end };
       } else if (found.kind === 'damaged') {
@@ -282,11 +295,12 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
     let savedPosition = 0;
     for (;;) {
       const segment = segments[0];
-      if (segment === undefined || segment.isKept) break;
+      // One that is not open was not read from either.
+      if (segment?.file === undefined || segment.isKept) break;
       if (segment === saved && segment.position === savedPosition) break;
       saved = segment;
       savedPosition = segment.position;
-      await savePosition(segment).catch((error: NodeJS.ErrnoException) => {
+      await savePosition(segment.file, savedPosition).catch((error: NodeJS.ErrnoException) => {
         // Removed meanwhile, or the disk has failed, which the next webhook finds out.
         if (segments.includes(segment)) log.warn({ code: error.code }, "the spool's position could not be saved");
       });
@@ -325,7 +339,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       await writing;
       await saving;
       await Promise.all(removals);
-      for (const { file } of segments) await file.close();
+      for (const segment of segments) await closeSegment(segment);
     },
   };
 }
