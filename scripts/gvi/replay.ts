@@ -32,7 +32,7 @@ const TEXTS: Record<Decision, string> = {
   failed: 'failed and is run',
   again: 'is done and is run again',
   processed: 'is done: skipped',
-  replayed: 'was done by this replay: skipped',
+  replayed: 'was done by this replay, or since it began: skipped',
   queued: 'is with its group already: left',
   moving: 'is on its way in a later stage: left',
   older: 'has a newer entry of its event after it: skipped',

@@ -16,7 +16,7 @@ import { forgetReplay, readHandedOver, rememberReplay } from './unfinished-repla
 
 /**
  * - `run`: it got stuck, `failed`: it stood failed, `again`: it is processed and runs as part of the replay;
- * - `processed`, `replayed` (by this very replay): skipped;
+ * - `processed`, `replayed` (by this very replay, or since it began): skipped;
  * - `queued`: not delivered yet, held by a worker or parked, left to its owner; `moving`: in a later stage;
  * - `older`: a newer entry of its chain stands in the stream; `gone`: not in the stream any more.
  */

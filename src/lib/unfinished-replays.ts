@@ -45,7 +45,8 @@ export async function rememberReplay(
   { redis, keys }: Store,
   { replayId, ...replay }: Omit<UnfinishedReplay, 'movedAt' | 'handedOver'>,
 ): Promise<void> {
-  await loadScript(redis, 'remember-replay')([keys.replays()], [replayId, JSON.stringify(replay)]);
+  const names = [keys.replays(), keys.stream('events:synced')];
+  await loadScript(redis, 'remember-replay')(names, [replayId, JSON.stringify(replay)]);
 }
 
 /** Also those that nobody went on with in time. */

@@ -172,6 +172,28 @@ test('a replay survives a retry and the death of the worker that held its entry'
   assert.is(outcomes[1]!.fields.replay, 'r1');
 });
 
+for (const group of ['enrich', 'summarize', 'crm-sync'] as const) {
+  test(`going on with a forced replay to ${group} leaves alone what had failed and it brought to its end`, async () => {
+    await history.ended(await history.book('a', 'crmrefused'), 'failed');
+    await history.ended(await history.meet('crmrefusedb', 'A', 'q1'), 'failed');
+    const before = await history.book('c');
+    await history.ended(before);
+    history.stage.isMended = true;
+    const options: ReplayOptions = {
+      ...{ group, from: '-', to: '+', isForced: true, takesDryRuns: false, replayId: 'r1' },
+    };
+    const onEnd = () => Promise.reject(new Error('killed before the end was recorded'));
+    await replayRange(history, options, { isDryRun: false, onEnd }).catch(() => {});
+    const count = { enrich: 3, summarize: 2, 'crm-sync': 4 }[group];
+    await untilSynced(count);
+    assert.equal(await replay({ group, isForced: true }), {
+      replayed: { enrich: 2, summarize: 1, 'crm-sync': 3 }[group],
+    });
+    assert.is((await synced()).length, count);
+    assert.is((await replay({ group, isForced: true, replayId: 'r2' })).replayed, undefined);
+  });
+}
+
 test('an event that ended as a dry run is run once the CRM is written, once', async () => {
   history.stage.outcome = 'dry_run';
   await history.ended(await history.book('a'));

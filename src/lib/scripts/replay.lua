@@ -7,7 +7,7 @@
 --       only look (1|0), JSON of the groups that read each stream; then for each entry its id, key and replay field
 -- Returns for each entry
 --   'run' | 'failed' | 'again'   handed over: it got stuck; it stood failed; it is processed, and runs as part of the replay
---   'processed' | 'replayed'     done, the latter by this replay
+--   'processed' | 'replayed'     done, the latter by this replay, or since it began
 --   'queued'                     undelivered, pending or waiting: left to its owner
 --   'moving'                     its chain is on its way in a later stage
 --   'older'                      a newer entry of its chain stands in the stream
@@ -35,15 +35,24 @@ local function is_moving(event_id, ids)
   return false
 end
 
-local function ended_as_dry_run(ids)
+local function newest_outcome(ids)
   local newest
   for _, event_id in ipairs(ids) do
     local stream, id = split_event_id(event_id)
     if stream == 'events:synced' and (not newest or is_after(id, newest)) then newest = id end
   end
-  local entry = newest and redis.call('XRANGE', prefix .. 'events:synced', newest, newest)[1]
+  return newest
+end
+
+local function is_dry_run(outcome)
+  local entry = outcome and redis.call('XRANGE', prefix .. 'events:synced', outcome, outcome)[1]
   return entry and string.find(field(entry[2], 'data') or '', '"outcome":"dry_run"', 1, true) ~= nil
 end
+
+-- What had failed, or got stuck, runs without the id of the replay, so no mark tells that it was done: its end does.
+local record = redis.call('HGET', KEYS[5], replay)
+local began_after = record and cjson.decode(record).beganAfter
+local function has_ended_since(outcome) return began_after and outcome and is_after(outcome, began_after) end
 
 -- Done by this replay. An alert sets no mark: its entry says so.
 local function was_replayed(event_id, ids, mark)
@@ -72,8 +81,11 @@ local function decide(id, key, own_replay)
   -- What is acknowledged was told.
   if group == 'alert' or state == 'processed' or redis.call('EXISTS', own_mark) == 1 then
     if was_replayed(event_id, ids, mark) then return 'replayed' end
-    if is_forced or (takes_dry_runs and group ~= 'alert' and ended_as_dry_run(ids)) then return 'again' end
-    return 'processed'
+    if group == 'alert' then return is_forced and 'again' or 'processed' end
+    local outcome = newest_outcome(ids)
+    if takes_dry_runs and is_dry_run(outcome) then return 'again' end
+    if not is_forced then return 'processed' end
+    return has_ended_since(outcome) and 'replayed' or 'again'
   end
   return state == 'failed' and 'failed' or 'run'
 end
