@@ -1,4 +1,4 @@
-import { type OpenFailure, walkOpenFailures } from '../../src/lib/open-failures.js';
+import { type OpenFailure, readOpenFailures } from '../../src/lib/open-failures.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatTable } from './format.js';
 
@@ -9,8 +9,7 @@ export const failed: Command = {
   summary: 'what failed for good and was not redriven, newest first',
   async run(argv, { redis, keys, print }) {
     const { values } = parseCommandLine(failed, argv, {}, { isBare: true });
-    const failures: OpenFailure[] = [];
-    for await (const found of walkOpenFailures({ redis, keys })) failures.push(...found.map(withoutAddresses));
+    const failures = (await readOpenFailures({ redis, keys })).map(withoutAddresses);
     if (values.json) {
       print(JSON.stringify(failures));
       return 0;

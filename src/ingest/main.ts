@@ -84,7 +84,7 @@ async function main(): Promise<void> {
       return metrics.registry.metrics();
     },
     ready: makeReadiness({ redis, keys, spool }),
-    debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config, projections }) : undefined,
+    debug: config.allowDebug ? makeDebugQueries({ redis: queries, keys, config, projections, countFailed }) : undefined,
     access: { tokens: config.dashboardTokens, isProduction: config.isProduction },
     now: () => new Date(),
     log,

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type Chain, type IdemState, makeChains } from './chain.js';
 import type { Config } from './config.js';
 import type { Keys } from './keys.js';
-import { readOverview } from './overview.js';
+import { type CountFailed, readOverview } from './overview.js';
 import { readProjectionLags } from './projection-lag.js';
 import type { Projection } from './projector.js';
 import type { RedisClient } from './redis.js';
@@ -15,18 +15,21 @@ export function makeDebugQueries({
   keys,
   config,
   projections = [],
+  countFailed,
 }: {
   redis: RedisClient;
   keys: Keys;
   config: Config;
   projections?: readonly Projection[];
+  /** As `readOverview` takes it. */
+  countFailed?: CountFailed;
 }) {
   const chains = makeChains({ redis, keys });
   return {
     info: async () => ({
       version: VERSION,
       settings: describeSettings(config),
-      ...(await readOverview({ redis, keys })),
+      ...(await readOverview({ redis, keys, countFailed })),
       projections: await readProjectionLags({ redis, keys, projections }),
     }),
     event: (eventId: string): Promise<Chain | undefined> => chains.findChain(eventId),

@@ -17,7 +17,6 @@ export type OpenFailure = EventFailed & {
 type Store = { redis: RedisClient; keys: Keys };
 
 const CHUNK = 500;
-const FAILURES_MAX = 10_000;
 
 /** Newest first, in chunks, one for each event. */
 export async function* walkOpenFailures({ redis, keys }: Store): AsyncGenerator<OpenFailure[]> {
@@ -27,21 +26,19 @@ export async function* walkOpenFailures({ redis, keys }: Store): AsyncGenerator<
   }
 }
 
-/** Newest first, of the latest 10,000 failures. */
+/** Newest first. */
 export async function readOpenFailures(store: Store): Promise<OpenFailure[]> {
   const failures: OpenFailure[] = [];
-  let looked = 0;
-  for await (const found of walkOpenFailures(store)) {
-    failures.push(...found);
-    looked += CHUNK;
-    if (looked >= FAILURES_MAX) break;
-  }
+  for await (const found of walkOpenFailures(store)) failures.push(...found);
   return failures;
 }
 
+/** However old: one that is not counted is one that nobody looks for. */
 export async function countOpenFailures(store: Store): Promise<ReadonlyMap<GroupName, number>> {
   const counts = new Map<GroupName, number>();
-  for (const { group } of await readOpenFailures(store)) counts.set(group, (counts.get(group) ?? 0) + 1);
+  for await (const found of walkOpenFailures(store)) {
+    for (const { group } of found) counts.set(group, (counts.get(group) ?? 0) + 1);
+  }
   return counts;
 }
 

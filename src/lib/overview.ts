@@ -33,7 +33,9 @@ export type Overview = {
   abandoned: AbandonedGroup[];
 };
 
-/** `countFailed`: where there is a cheaper way to know what stands failed than to look at each. */
+export type CountFailed = () => Promise<ReadonlyMap<GroupName, number>>;
+
+/** `countFailed`: where there is a cheaper way to know what stands failed than to look at each, or nobody asks. */
 export async function readOverview({
   redis,
   keys,
@@ -41,7 +43,7 @@ export async function readOverview({
 }: {
   redis: RedisClient;
   keys: Keys;
-  countFailed?: () => Promise<ReadonlyMap<GroupName, number>>;
+  countFailed?: CountFailed | undefined;
 }): Promise<Overview> {
   const [streams, failed, pauses, abandoned] = await Promise.all([
     Promise.all(STREAMS.map((stream) => readStream(redis, keys, stream))),

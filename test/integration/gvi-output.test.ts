@@ -49,6 +49,25 @@ test('a message with line breaks is one row of `failed`, and no line of `show`',
   }
 });
 
+test('what stands failed is counted and told, however many have failed since', async () => {
+  const redis = server.connect();
+  const KEYS = makeKeys('many:');
+  const failure = (id: number, key: string) => {
+    const error = { code: 'refused', message: 'no' };
+    const data = { eventId: `calendly-${id}-0`, stream: 'events:calendly', group: 'enrich', key, attempts: 1, error };
+    return { type: 'event.failed', key, v: '1', at: '2026-11-02T09:00:00Z', data: JSON.stringify(data) };
+  };
+  const batch = redis.pipeline().hset(KEYS.progress('k1'), { id: 'calendly-1-0', state: 'failed' });
+  for (let id = 1; id <= 10_500; id += 1) {
+    batch.xadd(KEYS.stream('events:failed'), `${id}-0`, ...Object.entries(failure(id, `k${id}`)).flat());
+  }
+  await batch.exec();
+  const env = settings({ KEY_PREFIX: 'many:' });
+  assert.is(JSON.parse((await runGvi(['status', '--json'], env)).stdout).groups.enrich.failed, 1);
+  assert.match((await runGvi(['doctor'], env)).stdout, 'Events that stand failed: 1');
+  assert.match((await runGvi(['failed'], env)).stdout, 'calendly-1-0');
+});
+
 test('--help tells the options of a command, without a Redis', async () => {
   for (const [name, ...options] of [
     ['replay', '--group', '--from', '--to', '--force', '--resume', '--dry-run', '--limit'],
