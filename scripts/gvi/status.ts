@@ -50,8 +50,8 @@ export const status: Command = {
       print(`if nobody runs it: npm run -s gvi -- replay --resume ${showLine(replayId)}`);
     }
     if (dryRuns !== undefined && dryRuns.count > 0) {
-      const { count, since, isMore } = dryRuns;
-      print(`\n${count}${isMore ? ' or more' : ''} events ended as a dry run and are not in the CRM, since ${since}`);
+      const { count, since } = dryRuns;
+      print(`\n${count} events ended as a dry run and are not in the CRM, since ${since}`);
       print(`to write them: ${dryRunsCommand(since)}`);
     }
     if (config.dryRun) print('\nDRY_RUN is on: nothing is written to the CRM');

@@ -1,51 +1,37 @@
 /** Events that a dry run has ended: their leads are not in the CRM. */
 import { parseEventId, streamIdTime } from './event-id.js';
 import type { Keys } from './keys.js';
+import { makeSkim } from './maintenance.js';
 import type { RedisClient } from './redis.js';
-import { toRecord } from './runtime/entry.js';
 
-const CHUNK = 500;
-const ENTRIES_MAX = 20_000;
+const AT_ONCE = 500;
 
-/** `since`: the time, ISO 8601, from which crm-sync's entries hold all of them. `isMore`: not all could be looked at. */
+/**
+ * `since`: the time, ISO 8601, from which crm-sync's entries hold all of them. All outcomes are looked at, however many there
+ * are, so there is never more: one that is not counted never comes to the CRM. Of an event the newest one holds.
+ */
 export async function countDryRuns({
   redis,
   keys,
 }: {
   redis: RedisClient;
   keys: Keys;
-}): Promise<{ count: number; since: string; isMore: boolean }> {
-  const decided = new Set<string>();
-  let count = 0;
-  let oldestMs = Number.POSITIVE_INFINITY;
-  let end = '+';
-  for (let seen = 0; seen < ENTRIES_MAX; seen += CHUNK) {
-    const entries = await redis.xrevrange(keys.stream('events:synced'), end, '-', 'COUNT', CHUNK);
-    for (const [id, flat] of entries) {
-      const { key = id, cause, data } = toRecord(flat);
-      // The newest outcome of an event is the one that holds.
-      if (decided.has(key)) continue;
-      decided.add(key);
-      if (!isDryRun(data)) continue;
-      count += 1;
-      oldestMs = Math.min(oldestMs, streamIdTime(parseEventId(cause ?? '')?.id ?? id));
+}): Promise<{ count: number; since: string; isMore: false }> {
+  const skim = makeSkim({ redis, keys });
+  const startedAt = new Map<string, number>();
+  for await (const entries of skim('events:synced', { count: AT_ONCE, text: '"outcome":"dry_run"' })) {
+    for (const { id, fields, hasText } of entries) {
+      const { key = id, cause = '' } = fields;
+      if (hasText) startedAt.set(key, streamIdTime(parseEventId(cause)?.id ?? id));
+      else startedAt.delete(key);
     }
-    const last = entries.at(-1)?.[0];
-    if (last === undefined || entries.length < CHUNK) return { count, since: toIso(oldestMs), isMore: false };
-    end = `(${last}`;
   }
-  return { count, since: toIso(oldestMs), isMore: true };
+  let oldest = Number.POSITIVE_INFINITY;
+  for (const ms of startedAt.values()) oldest = Math.min(oldest, ms);
+  return { count: startedAt.size, since: startedAt.size === 0 ? '' : new Date(oldest).toISOString(), isMore: false };
 }
 
 /** The command that writes them to the CRM. */
 export function dryRunsCommand(since: string): string {
   return `npm run -s gvi -- replay --group crm-sync --from ${since}`;
-}
-
-function isDryRun(data: string | undefined): boolean {
-  return /"outcome":"dry_run"/.test(data ?? '');
-}
-
-function toIso(ms: number): string {
-  return Number.isFinite(ms) ? new Date(ms).toISOString() : '';
 }

@@ -7,8 +7,8 @@ import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { loadScript } from './scripts.js';
 
-/** An entry without its data. */
-export type SkimmedEntry = { id: string; fields: Record<string, string> };
+/** An entry without its data. `hasText`: the data holds the text that was asked for. */
+export type SkimmedEntry = { id: string; fields: Record<string, string>; hasText: boolean };
 
 /** Told how many entries were looked at since the last call. */
 export type OnProgress = (entries: number) => void;
@@ -55,12 +55,21 @@ export function makeSkim({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   const script = loadScript(redis, 'skim');
   return async function* skim(
     stream: StreamName,
-    { from = '-', to = '+', count = CHUNK }: { from?: string; to?: string; count?: number } = {},
+    {
+      from = '-',
+      to = '+',
+      count = CHUNK,
+      text = '',
+    }: { from?: string; to?: string; count?: number; text?: string } = {},
   ): AsyncGenerator<SkimmedEntry[]> {
     let start = from;
     for (;;) {
-      const [isEnd, flat] = (await script([keys.stream(stream)], [start, to, count])) as [number, [string, string[]][]];
-      if (flat.length > 0) yield flat.map(([id, fields]) => ({ id, fields: toRecord(fields) }));
+      const [isEnd, flat] = (await script([keys.stream(stream)], [start, to, count, text])) as [
+        number,
+        [string, string[], number][],
+      ];
+      if (flat.length > 0)
+        yield flat.map(([id, fields, has]) => ({ id, fields: toRecord(fields), hasText: has === 1 }));
       if (isEnd === 1) return;
       start = `(${flat.at(-1)![0]}`;
     }

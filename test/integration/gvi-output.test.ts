@@ -68,6 +68,27 @@ test('what stands failed is counted and told, however many have failed since', a
   assert.match((await runGvi(['failed'], env)).stdout, 'calendly-1-0');
 });
 
+test('events that ended as a dry run are told of, and from when on, however many have ended since', async () => {
+  const KEYS = makeKeys('dry:');
+  const batch = server.connect().pipeline();
+  const outcomes = ['dry_run', 'dry_run', 'written', ...Array.from({ length: 20_500 }, () => 'written')];
+  for (const [index, outcome] of outcomes.entries()) {
+    // The third is of the second's event, which was written after all.
+    const key = index === 2 ? 'k1' : `k${index}`;
+    const fields = { type: 'lead.synced', key, v: '1', cause: `enriched-${1_000 + index}-0` };
+    const data = JSON.stringify({ outcome, leads: [], notes: [] });
+    batch.xadd(KEYS.stream('events:synced'), `${2_000 + index}-0`, ...Object.entries({ ...fields, data }).flat());
+  }
+  await batch.exec();
+  const env = settings({ KEY_PREFIX: 'dry:' });
+  assert.is(JSON.parse((await runGvi(['status', '--json'], env)).stdout).dryRuns, 1);
+  const command = 'replay --group crm-sync --from 1970-01-01T00:00:01.000Z';
+  assert.match((await runGvi(['status'], env)).stdout, command);
+  const { stdout } = await runGvi(['doctor'], env);
+  assert.match(stdout, 'are not in the CRM: 1\n');
+  assert.match(stdout, command);
+});
+
 test('--help tells the options of a command, without a Redis', async () => {
   for (const [name, ...options] of [
     ['replay', '--group', '--from', '--to', '--force', '--resume', '--dry-run', '--limit'],

@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
-import { makeSkim } from '../../src/lib/maintenance.js';
+import { makeSkim, type SkimmedEntry } from '../../src/lib/maintenance.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 
@@ -38,7 +38,7 @@ async function add(sizes: readonly number[]): Promise<void> {
 }
 
 async function walk(options: Parameters<ReturnType<typeof makeSkim>>[1] = {}) {
-  const chunks: { id: string; fields: Record<string, string> }[][] = [];
+  const chunks: SkimmedEntry[][] = [];
   for await (const chunk of makeSkim({ redis, keys })(STREAM, options)) chunks.push(chunk);
   return chunks;
 }
@@ -57,6 +57,15 @@ test('every entry comes once, in order, with all fields but the data', async () 
   assert.equal(chunks[0]![0]!.fields, { type: 't', key: 'k0' });
   assert.equal(ids(await walk({ from: '(3', to: '20-0', count: 10 })), upTo(20).slice(3));
   assert.equal(ids(await walk({ from: '26', count: 10 })), []);
+});
+
+test('which of them hold a text in their data is told without the data', async () => {
+  await add([10, 20, 30]);
+  const told = async (text?: string) =>
+    (await walk(text === undefined ? {} : { text })).flat().map(({ hasText }) => hasText);
+  assert.equal(await told('x'.repeat(15)), [false, true, true]);
+  assert.equal(await told('type'), [false, false, false]);
+  assert.equal(await told(), [false, false, false]);
 });
 
 test('of large entries only as many are looked at in one call as do not hold Redis up', async () => {

@@ -125,11 +125,11 @@ function inspectFailures(groups: Record<string, GroupState>): Found[] {
 /** While DRY_RUN is on they are as wanted. */
 async function inspectDryRuns(context: DoctorContext): Promise<Found[]> {
   if (context.config.dryRun) return [];
-  const { count, since, isMore } = await countDryRuns(context);
+  const { count, since } = await countDryRuns(context);
   if (count === 0) return [];
   return [
     warning(
-      `Events that ended as a dry run and are not in the CRM: ${count}${isMore ? ' or more' : ''}`,
+      `Events that ended as a dry run and are not in the CRM: ${count}`,
       `${dryRunsCommand(since)} writes them; with --dry-run it shows what`,
     ),
   ];
