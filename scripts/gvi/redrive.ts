@@ -71,13 +71,21 @@ type Wanted = { failures: OpenFailure[]; rejected: string[]; unknown: string[] }
 
 function readFilter(values: { [K in keyof Filter]: string | undefined }): Filter {
   const { code, group, since } = values;
+  // From a variable that is not set, in a script: without the filter everything would be redriven.
+  if (code !== undefined && code.trim() === '') {
+    throw new UsageError('--code: should be the code of a failure, as gvi failed shows it');
+  }
   if (group !== undefined && !(GROUPS as readonly string[]).includes(group)) {
     throw new UsageError(`--group: should be one of ${GROUPS.join(', ')}`);
   }
   if (since !== undefined && readTime(since) === undefined) {
     throw new UsageError('--since: should be a time such as 2026-11-23T12:00:00Z (with Z or an offset)');
   }
-  return { ...(code && { code }), ...(group && { group }), ...(since && { since }) };
+  return {
+    ...(code !== undefined && { code }),
+    ...(group !== undefined && { group }),
+    ...(since !== undefined && { since }),
+  };
 }
 
 /** The oldest first: they are redriven in the order in which they failed. */

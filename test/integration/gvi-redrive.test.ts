@@ -100,6 +100,19 @@ for (const since of ['yesterday', '2026-11-23T12:00:00', '2026-02-30']) {
   });
 }
 
+for (const filter of ['--code', '--group', '--since']) {
+  test(`${filter} with nothing after it is refused by name, and redrives nothing`, async () => {
+    const eventId = await history.book('a', 'refused');
+    await history.ended(eventId, 'failed');
+    for (const nothing of ['', ' ']) {
+      const { code, stderr } = await gvi('redrive', '--all', filter, nothing, '--yes');
+      assert.is(code, 2);
+      assert.match(stderr, `${filter}: should be`);
+    }
+    assert.equal(await operations(), []);
+  });
+}
+
 test('what fails again after a redrive is a new failure, and is alerted again', async () => {
   const eventId = await history.book('a', 'refused');
   await history.ended(eventId, 'failed');
