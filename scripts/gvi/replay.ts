@@ -9,7 +9,7 @@ import {
   replay as replayRange,
 } from '../../src/lib/replay.js';
 import { StalledError } from '../../src/lib/replay-room.js';
-import { readHandedOver } from '../../src/lib/unfinished-replays.js';
+import { forgetReplay, readHandedOver } from '../../src/lib/unfinished-replays.js';
 import type { Command, CommandContext } from './command.js';
 import { confirm } from './confirm.js';
 import { printError } from './format.js';
@@ -43,10 +43,11 @@ const TEXTS: Record<Decision, string> = {
 export const replay: Command = {
   name: 'replay',
   usage: 'replay --group <group> --from <id | time> [--to …]',
-  summary: 'hands a range to a group again; also --force, --resume, --dry-run (shows what it would do)',
+  summary: 'hands a range to a group again; also --force, --resume, --abandon, --dry-run (shows what it would do)',
   help: HELP,
   async run(argv, context) {
     const asked = await readCommandLine(argv, context);
+    if (asked.isAbandoned) return abandon(context, asked);
     if (asked.isDryRun) return look(context, asked);
     if (!asked.isConfirmed) {
       const counts = await decideAll(context, asked, { isDryRun: true, label: 'Counting' });
@@ -121,11 +122,23 @@ async function handOver(context: CommandContext, asked: Asked): Promise<number> 
   }
 }
 
+/** Nobody goes on with it; its range may be trimmed. */
+async function abandon(context: CommandContext, asked: Asked): Promise<number> {
+  const { options, isJson, isConfirmed } = asked;
+  const { replayId, group } = options;
+  const question = `Give up the replay ${replayId} of ${group}? One that still runs goes on: end it first.`;
+  if (!isConfirmed && !(await confirm(question))) return 1;
+  await record(context, asked, 'abandoned');
+  await forgetReplay(context, replayId);
+  context.print(isJson ? JSON.stringify({ abandoned: replayId }) : `The replay ${replayId} is given up.`);
+  return 0;
+}
+
 /** Also as it begins: one that is killed says no more. It counts what was handed over so far, by all runs of it. */
 async function record(
   context: CommandContext,
   { options, by }: Asked,
-  phase: 'begun' | 'resumed' | 'stalled' | 'ended',
+  phase: 'begun' | 'resumed' | 'stalled' | 'abandoned' | 'ended',
 ): Promise<void> {
   const { group, from, to, replayId, isForced } = options;
   const details = { phase, group, from, to, replayId, ...(isForced ? { force: 'true' } : {}) };

@@ -48,6 +48,7 @@ export const status: Command = {
     for (const { replayId, group, movedAt } of replays) {
       print(`\nA replay of ${showLine(group)} is not at its end; it last moved at ${isoTime(movedAt)}`);
       print(`if nobody runs it: npm run -s gvi -- replay --resume ${showLine(replayId)}`);
+      print(`to give it up: npm run -s gvi -- replay --abandon ${showLine(replayId)}`);
     }
     if (dryRuns !== undefined && dryRuns.count > 0) {
       const { count, since } = dryRuns;

@@ -13,7 +13,8 @@ const REASONS: Record<KeepReason, string> = {
   undelivered: 'wait to be read by a group',
   pending: 'are being worked on',
   waiting: 'wait for a retry or for a provider',
-  replaying: 'stand in the range of a replay that is not at its end',
+  replaying:
+    'stand in the range of a replay that is not at its end: gvi status names it, gvi replay --resume goes on with it, --abandon gives it up',
   unfolded: 'are not in the projections yet: is a worker running?',
   unknown: 'belong to no known event: run gvi rebuild',
   unended: 'came to no end, though no group holds them: gvi replay runs them',

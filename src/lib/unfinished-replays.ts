@@ -49,7 +49,7 @@ export async function rememberReplay(
   await loadScript(redis, 'remember-replay')(names, [replayId, JSON.stringify(replay)]);
 }
 
-/** Also those that nobody went on with in time. */
+/** One that came to its end, or was given up; also those that nobody went on with in time. */
 export async function forgetReplay({ redis, keys }: Store, replayId: string): Promise<void> {
   await loadScript(redis, 'forget-replay')([keys.replays()], [replayId, REMEMBERED_MS]);
 }

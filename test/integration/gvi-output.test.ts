@@ -91,7 +91,7 @@ test('events that ended as a dry run are told of, and from when on, however many
 
 test('--help tells the options of a command, without a Redis', async () => {
   for (const [name, ...options] of [
-    ['replay', '--group', '--from', '--to', '--force', '--resume', '--dry-run', '--limit'],
+    ['replay', '--group', '--from', '--to', '--force', '--resume', '--abandon', '--dry-run', '--limit'],
     ['redrive', '--all', '--code', '--group', '--since', '--dry-run'],
     ['calendly', '--url', '--scope'],
   ]) {

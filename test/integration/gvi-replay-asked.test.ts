@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { readCommandLine } from '../../scripts/gvi/replay/command-line.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { parseConfig } from '../../src/lib/config.js';
+import { readUnfinishedReplays, rememberReplay } from '../../src/lib/unfinished-replays.js';
 import { runGvi, startGviAtTerminal } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
@@ -113,6 +114,30 @@ test('one that is not remembered any more is gone on with as it is asked for: fo
   const forced = await runGvi([...again, '20260101T000000-fedcba', '--force'], settings());
   assert.equal(JSON.parse(forced.stdout).counts, { again: 1 });
   assert.match(forced.stderr, 'replay --resume 20260101T000000-fedcba --force\n');
+});
+
+test('one that was killed can be given up, after which nothing keeps its range; who did it is recorded', async () => {
+  const replayId = '20260101T000000-abcdef';
+  const { redis, keys } = history;
+  await rememberReplay({ redis, keys }, { replayId, group: 'enrich', from: '1-0', to: '2-0', isForced: true });
+  const told = (await runGvi(['status'], settings())).stdout;
+  for (const option of ['--resume', '--abandon']) assert.match(told, `-- replay ${option} ${replayId}\n`);
+  const abandon = ['replay', '--abandon', replayId];
+  assert.match((await runGvi(abandon, settings())).stderr, `Give up the replay ${replayId} of enrich?`);
+  for (const other of ['--force', '--dry-run', '--from=0', '--group=enrich', `--resume=${replayId}`]) {
+    assert.match((await runGvi([...abandon, other, '--yes'], settings())).stderr, /^--abandon: /, other);
+  }
+  assert.is((await readUnfinishedReplays({ redis, keys })).length, 1);
+  const done = await runGvi([...abandon, '--yes', '--json', '--by', 'Ada'], settings());
+  assert.equal([done.code, JSON.parse(done.stdout)], [0, { abandoned: replayId }]);
+  assert.equal(await readUnfinishedReplays({ redis, keys }), []);
+  const details = { phase: 'abandoned', group: 'enrich', from: '1-0', to: '2-0', replayId, force: 'true' };
+  assert.equal(
+    (await readStream(history, 'events:operations')).map(({ data }) => data),
+    [{ operation: 'replay', by: 'Ada', count: 0, details }],
+  );
+  const again = await runGvi([...abandon, '--yes'], settings());
+  assert.equal([again.code, again.stderr], [2, `No replay ${replayId} is unfinished here: nothing to give up\n`]);
 });
 
 async function atTerminal(...args: string[]): Promise<AtTerminal> {

@@ -13,6 +13,8 @@ export type Asked = {
   options: ReplayOptions;
   /** It goes on with one that was interrupted. */
   isResumed: boolean;
+  /** Nobody is to go on with it. */
+  isAbandoned: boolean;
   isDryRun: boolean;
   /** So many entries are shown of a dry run. */
   limit: number;
@@ -30,7 +32,7 @@ const ID_PART_MAX = 2n ** 64n - 1n;
 const MS_MIN = 1_000_000_000_000n;
 
 const USAGE =
-  'replay --group <group> --from <redis id | ISO time> [--to …] [--force] [--dry-run [--limit <n>]] [--yes] | --resume <replay id>';
+  'replay --group <group> --from <redis id | ISO time> [--to …] [--force] [--dry-run [--limit <n>]] [--yes] | --resume <replay id> | --abandon <replay id>';
 
 export const HELP = `Usage: gvi ${USAGE}
 Hands the entries of that range, both ends included, to the group again; the group goes on working meanwhile.
@@ -38,35 +40,43 @@ A time says where on earth it is meant, by Z or an offset; a date alone is its f
 What is processed is skipped, what failed is run, what is queued, held or parked is left to its owner. While DRY_RUN is
 false, what ended as a dry run is run as well.
 --force does what is processed again. Such entries carry the id of the replay. --resume goes on with a replay that was
-interrupted, and skips what it has done; its range is remembered for three days, after that say it again.
+interrupted, and skips what it has done; its range is remembered for three days, after that say it again. So long nothing of
+it is trimmed, unless --abandon gives it up: what it has handed over runs all the same, the rest is not handed over.
 --dry-run changes nothing and calls nobody: it shows the first entries [${LIMIT}] with the requests to the CRM, how they differ
 from what this service last saw there, and what the model would be asked; over all of them it shows the sums.`;
 
 /** Throws `UsageError`. */
 export async function readCommandLine(argv: readonly string[], context: CommandContext): Promise<Asked> {
   const { values, positionals } = parseCommandLine({ usage: USAGE }, argv, {
-    ...{ group: { type: 'string' }, from: { type: 'string' }, to: { type: 'string' }, resume: { type: 'string' } },
+    ...{ group: { type: 'string' }, from: { type: 'string' }, to: { type: 'string' } },
+    ...{ resume: { type: 'string' }, abandon: { type: 'string' } },
     ...{ force: { type: 'boolean', default: false }, 'dry-run': { type: 'boolean', default: false } },
     limit: { type: 'string' },
   });
-  if (values.resume !== undefined && !REPLAY_ID.test(values.resume)) {
-    throw new UsageError('--resume: should be the id of a replay, as it was printed when that began');
+  const { resume, abandon } = values;
+  const wanted = abandon ?? resume;
+  if (wanted !== undefined && !REPLAY_ID.test(wanted)) {
+    const option = abandon === undefined ? '--resume' : '--abandon';
+    throw new UsageError(`${option}: should be the id of a replay, as it was printed when that began`);
   }
-  const resumed =
-    values.resume === undefined
+  const others = [resume, values.group, values.from, values.to, values.limit];
+  if (abandon !== undefined && (values.force || values['dry-run'] || others.some((value) => value !== undefined))) {
+    throw new UsageError(`--abandon: goes with --yes, --by and --json alone\n\n${HELP}`);
+  }
+  const known =
+    wanted === undefined
       ? undefined
-      : (await readUnfinishedReplays(context)).find(({ replayId }) => replayId === values.resume);
-  const from = values.from ?? resumed?.from;
+      : (await readUnfinishedReplays(context)).find(({ replayId }) => replayId === wanted);
+  const from = values.from ?? known?.from;
   if (positionals.length > 0) throw new UsageError(HELP);
   if (from === undefined) {
-    throw new UsageError(
-      values.resume === undefined
-        ? HELP
-        : `No replay ${values.resume} is unfinished here: say its --group and --from, and --force if it had that`,
-    );
+    if (wanted === undefined) throw new UsageError(HELP);
+    const what =
+      abandon === undefined ? 'say its --group and --from, and --force if it had that' : 'nothing to give up';
+    throw new UsageError(`No replay ${wanted} is unfinished here: ${what}`);
   }
-  const group = readGroup(values.group ?? resumed?.group);
-  const to = values.to ?? resumed?.to ?? (await readEnd(context));
+  const group = readGroup(values.group ?? known?.group);
+  const to = values.to ?? known?.to ?? (await readEnd(context));
   const range = { group, from: readBound('--from', from), to: readBound('--to', to) };
   const ids = toRedisIds(range);
   if (compareStreamIds(ids.from, ids.to) > 0) {
@@ -75,11 +85,12 @@ export async function readCommandLine(argv: readonly string[], context: CommandC
   return {
     options: {
       ...range,
-      isForced: values.force || (resumed?.isForced ?? false),
+      isForced: values.force || (known?.isForced ?? false),
       takesDryRuns: !context.config.dryRun,
-      replayId: values.resume ?? makeReplayId(),
+      replayId: wanted ?? makeReplayId(),
     },
-    isResumed: values.resume !== undefined,
+    isResumed: resume !== undefined,
+    isAbandoned: abandon !== undefined,
     isDryRun: values['dry-run'],
     limit: readLimit(values.limit),
     ...{ isJson: values.json, isConfirmed: values.yes, by: operatorName(values.by) },

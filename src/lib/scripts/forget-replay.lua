@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Forgets a replay that came to its end, and those that nobody has gone on with in time.
+-- Forgets a replay that came to its end or was given up, and those that nobody has gone on with in time.
 --
 -- KEYS[1] unfinished replays
 -- ARGV: id, an unfinished replay is remembered for so long (ms)
