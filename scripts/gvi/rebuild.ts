@@ -28,10 +28,14 @@ export const rebuild: Command = {
     const bar = startProgressBar('Rebuilding', await countRebuildSteps({ redis, keys, projections }), {
       isJson: values.json,
     });
+    // Also as it begins: one that is killed says no more.
+    const record = (phase: 'begun' | 'ended', count: number) =>
+      recordOperation(context, { operation: 'rebuild', by: operatorName(values.by), count, details: { phase } });
     try {
-      const report = await rebuildAll({ redis, keys, projections, idempotencyTtlS: config.idempotencyTtlS }, bar.add);
+      const options = { redis, keys, projections, idempotencyTtlS: config.idempotencyTtlS };
+      const report = await rebuildAll(options, bar.add, () => record('begun', 0));
       bar.end();
-      await recordOperation(context, { operation: 'rebuild', by: operatorName(values.by), count: entries });
+      await record('ended', entries);
       print(values.json ? JSON.stringify({ entries, ...report }) : describe(entries, report));
       return report.chains.left === 0 ? 0 : 1;
     } catch (error) {

@@ -1,7 +1,7 @@
 import { STREAMS } from '../../src/lib/events.js';
 import { BusyError } from '../../src/lib/maintenance.js';
 import { recordOperation } from '../../src/lib/operations.js';
-import { type KeepReason, type TrimReport, trim as trimStreams } from '../../src/lib/trim.js';
+import { type KeepReason, type TrimReport, type TrimRun, trim as trimStreams } from '../../src/lib/trim.js';
 import { projections } from '../../src/projections/index.js';
 import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
@@ -34,12 +34,16 @@ export const trim: Command = {
       const question = `Drop ${dropped} entries older than ${before}?`;
       if (!(await confirm(question))) return 1;
     }
+    // Also as it begins: one that is killed says no more.
+    const record = async (phase: 'begun' | 'ended', before: string, count: number) => {
+      if (isDryRun) return;
+      const details = { phase, before };
+      await recordOperation(context, { operation: 'trim', by: operatorName(values.by), count, details });
+    };
     try {
-      const report = await run(context, { isDryRun, isJson: values.json });
-      if (!isDryRun) {
-        const { dropped: count, before } = report;
-        await recordOperation(context, { operation: 'trim', by: operatorName(values.by), count, details: { before } });
-      }
+      const onBegin = (before: string) => record('begun', before, 0);
+      const report = await run(context, { isDryRun, isJson: values.json, onBegin });
+      await record('ended', report.before, report.dropped);
       context.print(values.json ? JSON.stringify({ ...report, dryRun: isDryRun }) : describe(report, isDryRun));
       return 0;
     } catch (error) {
@@ -53,17 +57,17 @@ export const trim: Command = {
 
 async function run(
   { redis, keys, config }: CommandContext,
-  { isDryRun, isJson }: { isDryRun: boolean; isJson: boolean },
+  { isJson, ...asked }: Pick<TrimRun, 'isDryRun' | 'onBegin'> & { isJson: boolean },
 ): Promise<TrimReport> {
   const lengths = await Promise.all(STREAMS.map((stream) => redis.xlen(keys.stream(stream))));
   const bar = startProgressBar(
-    isDryRun ? 'Counting' : 'Trimming',
+    asked.isDryRun ? 'Counting' : 'Trimming',
     lengths.reduce((total, length) => total + length, 0),
     { isJson },
   );
   try {
     const options = { redis, keys, projections, retentionMs: config.retentionMs };
-    return await trimStreams(options, { isDryRun, onProgress: bar.add });
+    return await trimStreams(options, { ...asked, onProgress: bar.add });
   } finally {
     bar.end();
   }

@@ -16,13 +16,15 @@ export type RebuildReport = { projections: ProjectionReport[]; chains: ChainsRep
 
 /**
  * Throws `BusyError` beside a trim or another rebuild, `NoRoomError`, `TooBusyError`, and `NotYetError` where a newer version
- * was at work; then the live projections stay as they are.
+ * was at work; then the live projections stay as they are. `onBegin` is told once nothing else may trim or rebuild.
  */
 export async function rebuild(
   options: RebuildOptions & ChainsOptions,
   onProgress: OnProgress = () => {},
+  onBegin: () => Promise<void> = async () => {},
 ): Promise<RebuildReport> {
   return withMaintenanceLease(options, async (lease) => {
+    await onBegin();
     const reports: ProjectionReport[] = [];
     for (const projection of options.projections) {
       reports.push(await rebuildProjection({ ...options, lease }, projection, onProgress));

@@ -65,6 +65,8 @@ export type TrimOptions = {
 export type TrimRun = {
   /** Only counts. */
   isDryRun: boolean;
+  /** Told once nothing else may trim or rebuild, and before anything is dropped, what is old: entries before this time, ISO 8601. */
+  onBegin?: (before: string) => Promise<void>;
   onProgress?: OnProgress;
   /** Looks at about so many entries, begins where an earlier run has left off, and gives way between chunks. */
   budget?: { entriesMax: number; pauseMs: number; from: TrimCursor | undefined; signal: AbortSignal };
@@ -82,11 +84,13 @@ export async function trim(options: TrimOptions, run: TrimRun): Promise<TrimRepo
 type Times = { oldBeforeMs: number; failedBeforeMs: number };
 
 async function walk(options: TrimOptions, times: Times, run: TrimRun): Promise<TrimReport> {
-  const { isDryRun, onProgress = () => {}, budget } = run;
+  const { isDryRun, onBegin = async () => {}, onProgress = () => {}, budget } = run;
+  const before = new Date(times.oldBeforeMs).toISOString();
+  await onBegin(before);
   if (!isDryRun) await keepCheckpoint(options, times, run);
   const drop = makeDrop(options, times, isDryRun);
   const skim = makeSkim(options);
-  const report: TrimReport = { dropped: 0, kept: {}, before: new Date(times.oldBeforeMs).toISOString() };
+  const report: TrimReport = { dropped: 0, kept: {}, before };
   let looked = 0;
 
   for (const stream of STREAMS.slice(budget?.from === undefined ? 0 : STREAMS.indexOf(budget.from.stream))) {

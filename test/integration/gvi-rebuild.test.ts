@@ -7,6 +7,7 @@ import { type History, startHistory } from '../helpers/history.js';
 import { quiet } from '../helpers/random-history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { readStream } from '../helpers/worker.js';
 
 const test = suite('gvi rebuild');
 const TTL_S = 3_600;
@@ -24,6 +25,8 @@ test.before.each(async () => {
 });
 test.after.each(() => history.stop());
 test.after(() => server.stop());
+
+const phases = async () => (await readStream(history, 'events:operations')).map(({ data }) => data.details.phase);
 
 test('a gvi rebuild that is killed has changed nothing, and the next one ends well', async () => {
   const settings = {
@@ -43,6 +46,7 @@ test('a gvi rebuild that is killed has changed nothing, and the next one ends we
     await running.exited;
     await history.redis.del(history.keys.lease('maintenance'));
   }
+  assert.is((await phases()).filter((phase) => phase === 'begun').length, 2);
   await history.book('meanwhile');
   await quiet(history);
   const done = await runGvi(['rebuild', '--yes', '--json'], settings);
@@ -65,7 +69,7 @@ test('gvi rebuild asks, rebuilds and records', async () => {
   const done = await runGvi(['rebuild', '--yes', '--json'], settings);
   assert.is(done.code, 0);
   assert.equal(JSON.parse(done.stdout).chains, { keys: 1, restored: 1, left: 0 });
-  assert.is(await history.redis.xlen(history.keys.stream('events:operations')), 1);
+  assert.equal(await phases(), ['begun', 'ended']);
 });
 
 test.run();

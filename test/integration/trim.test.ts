@@ -8,11 +8,12 @@ import { replay as replayRange } from '../../src/lib/replay.js';
 import { type TrimReport, trim as trimStreams } from '../../src/lib/trim.js';
 import { forgetReplay, rememberReplay } from '../../src/lib/unfinished-replays.js';
 import { projections } from '../../src/projections/index.js';
-import { runGvi } from '../helpers/gvi.js';
+import { runGvi, startGvi } from '../helpers/gvi.js';
 import { type History, meetingEvent as meeting, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { withCommand } from '../helpers/with-command.js';
+import { readStream } from '../helpers/worker.js';
 
 const test = suite('trim');
 const RETENTION_MS = 1_000_000;
@@ -261,12 +262,24 @@ test('gvi trim counts, asks, drops and records', async () => {
   const done = await runGvi(['trim', '--yes', '--json', '--by', 'Ada'], settings);
   assert.is(done.code, 0);
   assert.is(JSON.parse(done.stdout).dropped, 3);
-  const [[, operation]] = (await history.redis.xrange(history.keys.stream('events:operations'), '-', '+')) as [
-    [string, string[]],
-  ];
-  const { details, ...told } = JSON.parse(operation!.at(-1)!);
-  assert.equal(told, { operation: 'trim', by: 'Ada', count: 3 });
-  assert.is(details.before, JSON.parse(done.stdout).before);
+  const { before } = JSON.parse(done.stdout);
+  const told = (phase: string, count: number) => ({ operation: 'trim', by: 'Ada', count, details: { phase, before } });
+  assert.equal(
+    (await readStream(history, 'events:operations')).map(({ data }) => data),
+    [told('begun', 0), told('ended', 3)],
+  );
+});
+
+test('a gvi trim that is killed midway has said who began it', async () => {
+  for (let i = 0; i < 50; i += 1) await history.book(`n${i}`);
+  const settings = { REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix };
+  const operations = () => readStream(history, 'events:operations');
+  const running = startGvi(['trim', '--yes', '--by', 'Ada'], settings);
+  await waitFor('it to be at work', async () => (await operations()).length > 0);
+  running.child.kill('SIGKILL');
+  await running.exited;
+  const [begun] = await operations();
+  assert.equal([begun!.data.operation, begun!.data.by, begun!.data.details.phase], ['trim', 'Ada', 'begun']);
 });
 
 test.run();
