@@ -2,7 +2,7 @@
 import { type Keys, keysOfCopy } from './keys.js';
 import { scanKeys } from './maintenance.js';
 import type { RedisClient } from './redis.js';
-import { readHealth } from './redis-facts.js';
+import { readSpareBytes } from './redis-facts.js';
 
 /** Redis has no memory for a second copy of the states. */
 export class NoRoomError extends Error {
@@ -16,8 +16,6 @@ export type RebuildRoom = {
   estimateBytes: () => Promise<number>;
 };
 
-/** Of its memory limit so much is left to those who do the work. */
-const RESERVE = 0.05;
 /** What a state takes in Redis beside its text: keys, and its place among those that are to be swapped. */
 const STATE_BYTES = 300;
 /** Of so many batches of states one is measured. */
@@ -28,9 +26,8 @@ const MB = 1_048_576;
 export function makeRebuildRoom({ redis, keys, name }: { redis: RedisClient; keys: Keys; name: string }): RebuildRoom {
   return {
     async assertFree(bytes) {
-      const { usedBytes, limitBytes } = await readHealth(redis, keys);
-      const free = limitBytes * (1 - RESERVE) - usedBytes;
-      if (limitBytes === 0 || bytes <= free) return;
+      const free = await readSpareBytes(redis, keys);
+      if (bytes <= free) return;
       const needs = bytes === 0 ? 'more than that' : `about ${Math.ceil(bytes / MB)} MB`;
       throw new NoRoomError(
         `Redis has ${Math.max(0, Math.floor(free / MB))} MB to spare below its memory limit, and a second copy of ${name} needs ${needs}: raise maxmemory, or drop what is old first (gvi trim)`,

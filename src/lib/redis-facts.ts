@@ -67,6 +67,15 @@ export async function readHealth(redis: RedisClient, keys: Keys): Promise<RedisH
   return toHealth(await readInfo(await nodeOf(redis, keys)));
 }
 
+/** Of its memory limit so much is left to those who do the work. */
+const RESERVE = 0.05;
+
+/** What a command over whole streams may still fill; negative where it is more than full, infinite without a limit. */
+export async function readSpareBytes(redis: RedisClient, keys: Keys): Promise<number> {
+  const { usedBytes, limitBytes } = await readHealth(redis, keys);
+  return limitBytes === 0 ? Number.POSITIVE_INFINITY : limitBytes * (1 - RESERVE) - usedBytes;
+}
+
 function toHealth(info: ReadonlyMap<string, string>): RedisHealth {
   const isGood = (name: string) => (info.get(name) ?? 'ok') === 'ok';
   return {

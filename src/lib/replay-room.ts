@@ -5,11 +5,23 @@ import { catalogue, type GroupName, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
 import { CHUNK } from './maintenance.js';
 import type { RedisClient } from './redis.js';
+import { readSpareBytes } from './redis-facts.js';
 import { loadScript } from './scripts.js';
 
-/** What was handed over waits, and nobody is there to take it. */
+/** What was handed over waits, and nobody is there to take it; or Redis has no memory for what would come of more. */
 export class StalledError extends Error {
   override readonly name = 'StalledError';
+}
+
+/**
+ * Of what is done again everything is written once more, and finishing may go beyond the limit, as it drains the pipeline.
+ * Throws `StalledError`.
+ */
+export async function assertMemory({ redis, keys }: { redis: RedisClient; keys: Keys }): Promise<void> {
+  if ((await readSpareBytes(redis, keys)) > 0) return;
+  throw new StalledError(
+    'Redis has no memory to spare below its limit, which doing all of it again would fill: raise maxmemory, or give this replay up (--abandon) and drop what is old (gvi trim).',
+  );
 }
 
 type Load = { group: GroupName; waiting: number; heardMs: number; paused: Provider[] };

@@ -10,7 +10,7 @@ import { type GroupName, readersByStream, streamsOf } from './events.js';
 import type { Keys } from './keys.js';
 import { CHUNK, makeSkim, type SkimmedEntry } from './maintenance.js';
 import type { RedisClient } from './redis.js';
-import { makeWaitForRoom } from './replay-room.js';
+import { assertMemory, makeWaitForRoom } from './replay-room.js';
 import { loadScript } from './scripts.js';
 import { forgetReplay, readHandedOver, rememberReplay } from './unfinished-replays.js';
 
@@ -96,6 +96,7 @@ export async function replay(
   for (const stream of streamsOf(group)) {
     for await (const entries of skim(stream, { from, to, count: CHUNK })) {
       if (mayBeFull) await waitForRoom();
+      if (isForced && !isDryRun) await assertMemory({ redis, keys });
       if (!isDryRun) await remember();
       const decisions = await decide(stream, entries);
       mayBeFull = !isDryRun && decisions.some(isHandedOver);

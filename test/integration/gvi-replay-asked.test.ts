@@ -140,6 +140,32 @@ test('one that was killed can be given up, after which nothing keeps its range; 
   assert.equal([again.code, again.stderr], [2, `No replay ${replayId} is unfinished here: nothing to give up\n`]);
 });
 
+test('what is done already is not done again where Redis has no memory to spare, but what failed is run', async () => {
+  await history.ended(await history.book('a'));
+  const failed = await history.book('b', 'refused');
+  await history.ended(failed, 'failed');
+  history.stage.isMended = true;
+  const all = ['replay', '--group', 'enrich', '--from', '0', '--yes', '--json'];
+  const { redis } = history;
+  try {
+    const [, used] = /used_memory:(\d+)/.exec(await redis.info('memory'))!;
+    await redis.config('SET', 'maxmemory', used!);
+    const stopped = await runGvi([...all, '--force'], settings());
+    const { replayId, error } = JSON.parse(stopped.stdout);
+    assert.equal([stopped.code, error.code], [1, 'stalled']);
+    assert.match(error.message, 'raise maxmemory');
+    assert.match(error.message, `--resume ${replayId} --force`);
+    assert.is(await history.statusOf(failed), 'failed');
+    assert.equal(JSON.parse((await runGvi(all, settings())).stdout).counts, { processed: 1, failed: 1 });
+    await history.ended(failed);
+    await redis.config('SET', 'maxmemory', '0');
+    const resumed = await runGvi(['replay', '--resume', replayId, '--yes', '--json'], settings());
+    assert.equal(JSON.parse(resumed.stdout).counts, { again: 1, replayed: 1 });
+  } finally {
+    await redis.config('SET', 'maxmemory', '0');
+  }
+});
+
 async function atTerminal(...args: string[]): Promise<AtTerminal> {
   terminal = startGviAtTerminal(['replay', '--group', 'enrich', '--from', '0', '--force', ...args], settings());
   return terminal;
