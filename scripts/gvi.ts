@@ -40,6 +40,9 @@ const COMMANDS: readonly Command[] = [
   doctor,
 ];
 
+/** A person does not wait longer without a word. */
+const SLOW_MS = 2_000;
+
 /** Why Redis can't be reached, by the code of the last try. */
 let redisFault = '';
 
@@ -56,10 +59,13 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const config = loadConfig();
-  const redis = connectRedis({ url: config.redisUrl, role: 'tool' });
+  const redis = connectRedis({ url: config.redisUrl, role: command.redis === 'look' ? 'look' : 'tool' });
   redis.on('error', (error: NodeJS.ErrnoException) => {
     redisFault = error.code ?? judgeRedisError(error)?.code ?? error.name;
   });
+  const slow = setTimeout(() => {
+    if (command.redis !== 'unused' && redis.status !== 'ready') printError('Redis does not answer yet.');
+  }, SLOW_MS);
   try {
     return await command.run(rest, {
       config,
@@ -68,6 +74,7 @@ async function main(argv: readonly string[]): Promise<number> {
       print: (text) => void process.stdout.write(`${showControls(text)}\n`),
     });
   } finally {
+    clearTimeout(slow);
     redis.disconnect();
   }
 }
@@ -97,12 +104,16 @@ function sayWhy(error: unknown): string {
     : `Redis is not reachable (${redisFault || fault.code}).`;
 }
 
-main(process.argv.slice(2)).then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: unknown) => {
-    printError(sayWhy(error));
-    process.exitCode = error instanceof UsageError ? 2 : 1;
-  },
-);
+/** At once: a link to a Redis that is frozen would hold the process up until it is taken for dead. */
+async function end(code: number): Promise<never> {
+  const written = [process.stdout, process.stderr].map(
+    (stream) => new Promise<void>((resolve) => stream.write('', () => resolve())),
+  );
+  await Promise.all(written);
+  process.exit(code);
+}
+
+main(process.argv.slice(2)).then(end, (error: unknown) => {
+  printError(sayWhy(error));
+  return end(error instanceof UsageError ? 2 : 1);
+});

@@ -45,6 +45,7 @@ const HELP = `Usage: gvi calendly subscribe [--url <https url ending in ${WEBHOO
 /** Makes, shows and removes the subscription. */
 export const calendly: Command = {
   name: 'calendly',
+  redis: 'unused',
   usage: 'calendly <subscribe | status | unsubscribe>',
   summary: "Calendly's webhook subscription; needs CALENDLY_API_TOKEN",
   help: HELP,

@@ -14,6 +14,8 @@ export type Command = {
   summary: string;
   /** What `--help` says where usage and summary are not all of it. */
   help?: string;
+  /** What it does with Redis, where it changes nothing there. */
+  redis?: 'unused' | 'look';
   /** Resolves to the exit code. Throws `UsageError` on wrong usage. */
   run: (argv: readonly string[], context: CommandContext) => Promise<number>;
 };

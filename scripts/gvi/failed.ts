@@ -5,6 +5,7 @@ import { formatTable } from './format.js';
 /** What stands failed. Whom it concerns is told by `show`: a list is looked at, and handed on, by more people. */
 export const failed: Command = {
   name: 'failed',
+  redis: 'look',
   usage: 'failed',
   summary: 'what failed for good and was not redriven, newest first',
   async run(argv, { redis, keys, print }) {

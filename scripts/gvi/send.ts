@@ -14,6 +14,7 @@ const TIMEOUT_MS = 10_000;
 /** Posts a sample webhook, signed with the keys that are set. */
 export const send: Command = {
   name: 'send',
+  redis: 'unused',
   usage: 'send <calendly | readai | file> [--url] [--fresh]',
   summary: 'posts a signed sample webhook; --fresh makes it a new event',
   async run(argv, { config, print }) {

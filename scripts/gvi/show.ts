@@ -6,6 +6,7 @@ import { formatDuration, formatTable, showLine } from './format.js';
 /** "What happened to this lead?" */
 export const show: Command = {
   name: 'show',
+  redis: 'look',
   usage: 'show <event id or key>',
   summary: 'what happened to an event: its trail, what it waits for, why it failed',
   async run(argv, { redis, keys, print }) {

@@ -11,6 +11,7 @@ import { formatDuration, formatTable, showLine } from './format.js';
 /** How the pipeline stands. */
 export const status: Command = {
   name: 'status',
+  redis: 'look',
   usage: 'status',
   summary: 'streams, groups, what waits, what failed, which provider is paused',
   async run(argv, { redis, keys, config, print }) {

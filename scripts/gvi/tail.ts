@@ -29,6 +29,7 @@ const ERROR_WAIT_MS = 500;
 /** Follows the streams until it is stopped. */
 export const tail: Command = {
   name: 'tail',
+  redis: 'look',
   usage: 'tail [stream] [--since <redis id>]',
   summary: 'follows all streams, or one: a line for each new entry, until Ctrl-C',
   async run(argv, context) {

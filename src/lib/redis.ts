@@ -20,9 +20,10 @@ export type RedisClient = Redis;
  * - `worker`: waits for Redis' return; what it sends is safe to send twice.
  * - `blocking`: for blocking reads alone, as they would hold up everything behind them; waits as well.
  * - `queries`: what operators look at while the process takes webhooks; fails soon, no queue while Redis is away.
- * - `tool`: a person waits; fails after a few seconds.
+ * - `tool`: a person waits; a Redis that cannot be reached is given up after a few seconds, one that is silent after half a minute.
+ * - `look`: the same, where nothing is changed and so nothing is lost by giving up within seconds.
  */
-export type ConnectionRole = 'ingest' | 'drain' | 'worker' | 'blocking' | 'queries' | 'tool';
+export type ConnectionRole = 'ingest' | 'drain' | 'worker' | 'blocking' | 'queries' | 'tool' | 'look';
 
 export type ConnectOptions = {
   url: string;
@@ -40,13 +41,15 @@ const BLOCK_MS_MAX = 500;
 const DRAIN_MS = 8_000;
 /** A connection must hold so long before Redis counts as back: one that comes and goes is no news each time. */
 const STABLE_MS = 500;
+/** Longer than a connection that has died is silent, so that there is time for another one. */
+const LOOK_MS = 5_000;
 /** A tool gives up on nodes and sentinels after so many rounds. */
 const TOOL_ROUNDS_MAX = 3;
 
 export function connectRedis({ url, role, log, blockMsMax = BLOCK_MS_MAX }: ConnectOptions): RedisClient {
   let isGivenUp = false;
   const nextRoundMs = (times: number) => {
-    isGivenUp = role === 'tool' && times > TOOL_ROUNDS_MAX;
+    isGivenUp = (role === 'tool' || role === 'look') && times > TOOL_ROUNDS_MAX;
     return isGivenUp ? null : reconnectMs(times);
   };
   const client = makeClient(url, optionsOf(role, blockMsMax), nextRoundMs);
@@ -106,6 +109,8 @@ function optionsOf(role: ConnectionRole, blockMsMax: number): Options {
       return { ...common, enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: 3_000 };
     case 'tool':
       return { ...common, maxRetriesPerRequest: 3, commandTimeout: 30_000, socketTimeout: 10_000 };
+    case 'look':
+      return { ...common, maxRetriesPerRequest: 3, commandTimeout: LOOK_MS };
     case 'worker':
       return { ...common, maxRetriesPerRequest: null };
     case 'blocking':

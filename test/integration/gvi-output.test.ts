@@ -131,6 +131,21 @@ test('where Redis refuses it says so in one line, without a stack', async () => 
   assert.is((await failedAs('writer')).code, 0);
 });
 
+test('where Redis is silent, what only looks says so, and gives up', async () => {
+  const silent = await startRedis();
+  try {
+    silent.kill('SIGSTOP');
+    for (const args of [['status'], ['failed'], ['show', 'calendly-1-0']]) {
+      const { code, stdout, stderr } = await runGvi(args, settings({ REDIS_URL: silent.url }));
+      assert.equal([code, stdout], [1, '']);
+      assert.is(stderr, 'Redis does not answer yet.\nRedis is not reachable (TIMEOUT).\n', args[0]);
+    }
+  } finally {
+    silent.kill('SIGCONT');
+    await silent.stop();
+  }
+});
+
 test('a chain whose entries name each other as their cause, or themselves, is shown', async () => {
   const chains = makeChains({ redis: server.connect(), keys });
   for (const [key, ids] of [
