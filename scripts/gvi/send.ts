@@ -1,9 +1,10 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import got from 'got';
+import got, { RequestError } from 'got';
 import { UsageError } from '../../src/lib/command-line.js';
 import type { Config } from '../../src/lib/config.js';
 import { type Command, parseCommandLine } from './command.js';
+import { printError } from './format.js';
 
 const FIXTURES: Record<string, string> = {
   calendly: 'test/fixtures/calendly_invitee_created.json',
@@ -27,17 +28,18 @@ export const send: Command = {
     const body = readFixture(name, values.fresh);
     const source = 'session_id' in body || 'meeting_id' in body ? 'readai' : 'calendly';
     const base = values.url ?? `http://127.0.0.1:${config.port}`;
+    if (!/^https?:/.test(base) || !URL.canParse(base)) {
+      throw new UsageError('--url: should be an http or https address, as http://127.0.0.1:8000');
+    }
     const url = base.includes('/webhooks/') ? base : `${base.replace(/\/$/, '')}/webhooks/${source}`;
     const text = JSON.stringify(body);
-    const reply = await got.post(url, {
-      body: text,
-      headers: { 'content-type': 'application/json', ...sign(source, text, config) },
-      throwHttpErrors: false,
-      // The secret of a relay would go along, to wherever it leads.
-      followRedirect: false,
-      retry: { limit: 0 },
-      timeout: { request: TIMEOUT_MS },
-    });
+    const reply = await post(url, text, sign(source, text, config));
+    if (reply instanceof RequestError) {
+      const message = `${new URL(url).origin} does not answer (${reply.code}): does ingest run there?`;
+      if (values.json) print(JSON.stringify({ error: { code: 'no_answer', message } }));
+      else printError(message);
+      return 1;
+    }
     print(
       values.json
         ? JSON.stringify({ status: reply.statusCode, body: parseOrText(reply.body) })
@@ -46,6 +48,21 @@ export const send: Command = {
     return reply.statusCode < 300 ? 0 : 1;
   },
 };
+
+async function post(url: string, body: string, headers: Record<string, string>) {
+  try {
+    return await got.post(url, {
+      ...{ body, headers: { 'content-type': 'application/json', ...headers }, throwHttpErrors: false },
+      // The secret of a relay would go along, to wherever it leads.
+      followRedirect: false,
+      retry: { limit: 0 },
+      timeout: { request: TIMEOUT_MS },
+    });
+  } catch (error) {
+    if (error instanceof RequestError) return error;
+    throw error;
+  }
+}
 
 type Body = Record<string, unknown>;
 

@@ -1,8 +1,10 @@
 /** A worker's own port: `/healthz`, 503 once its read loop is dead although Redis answers, and `/metrics`. */
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { ConfigError } from './config.js';
 import type { Worker } from './runtime/worker.js';
 
+/** Throws `ConfigError` where it can't have that port. */
 export async function serveWorker(
   worker: Pick<Worker, 'isAlive' | 'name' | 'metrics'>,
   port: number,
@@ -22,7 +24,9 @@ export async function serveWorker(
   });
   server.requestTimeout = 5_000;
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', ({ code }: NodeJS.ErrnoException) =>
+      reject(new ConfigError(`WORKER_PORT: should be a port that is free and allowed; this one is not (${code})`)),
+    );
     server.listen(port, resolve);
   });
   return {

@@ -239,6 +239,20 @@ test('`send` does not take the secret of a relay to where an answer points', asy
   for (const { stop } of [elsewhere, ingest]) stop();
 });
 
+test('`send` to where nobody listens, or to no address, says so in one line', async () => {
+  const path = pathOf('test/fixtures/calendly_invitee_created.json');
+  const nobody = await runGvi(['send', path, '--url', 'http://127.0.0.1:1'], settings());
+  assert.equal([nobody.code, nobody.stdout], [1, '']);
+  assert.is(nobody.stderr, 'http://127.0.0.1:1 does not answer (ECONNREFUSED): does ingest run there?\n');
+  const json = await runGvi(['send', path, '--url', 'http://127.0.0.1:1', '--json'], settings());
+  assert.equal([json.code, JSON.parse(json.stdout).error.code], [1, 'no_answer']);
+  for (const url of ['nonsense', 'ftp://127.0.0.1', '']) {
+    const wrong = await runGvi(['send', path, '--url', url], settings());
+    assert.equal([wrong.code, wrong.stderr.split('\n').length], [2, 2], wrong.stderr);
+    assert.match(wrong.stderr, '--url: should be');
+  }
+});
+
 test('`send --fresh` sends a no-show of another booking, marked anew', async () => {
   const ingest = await startAnswering(202);
   const path = pathOf('test/fixtures/calendly/no-show-created.json');

@@ -1,6 +1,7 @@
 import { Gauge } from 'prom-client';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ConfigError } from '../../src/lib/config.js';
 import { makeWorkerMetrics } from '../../src/lib/metrics.js';
 import { serveWorker } from '../../src/lib/worker-http.js';
 import { send } from '../helpers/ingest-bench.js';
@@ -26,6 +27,15 @@ test('figures that cannot be read are 503, and the worker lives', async () => {
   assert.match((await send(`${base}/metrics`)).text, 'gvi_test_broken');
   assert.is((await send(`${base}/nothing`)).status, 404);
   await stop();
+});
+
+test('a port that another has is refused by the name of its setting, in one line', async () => {
+  const worker = { metrics: makeWorkerMetrics(), name: 'w', isAlive: () => true };
+  const first = await serveWorker(worker, 0);
+  const refused = await serveWorker(worker, first.port).catch((error: unknown) => error);
+  await first.stop();
+  assert.instance(refused, ConfigError);
+  assert.match((refused as Error).message, /^WORKER_PORT: .*\(EADDRINUSE\)$/);
 });
 
 test.run();
