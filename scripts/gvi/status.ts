@@ -3,6 +3,7 @@ import { countDryRuns, dryRunsCommand } from '../../src/lib/dry-runs.js';
 import { isoTime } from '../../src/lib/event-id.js';
 import { readOverview } from '../../src/lib/overview.js';
 import { readProjectionLags } from '../../src/lib/projection-lag.js';
+import { isRebuildInterrupted, REBUILD_COMMAND } from '../../src/lib/rebuild.js';
 import { readUnfinishedReplays } from '../../src/lib/unfinished-replays.js';
 import { projections } from '../../src/projections/index.js';
 import { type Command, parseCommandLine } from './command.js';
@@ -19,9 +20,11 @@ export const status: Command = {
     const overview = await readOverview({ redis, keys });
     const lags = await readProjectionLags({ redis, keys, projections });
     const replays = await readUnfinishedReplays({ redis, keys });
+    const isInterrupted = await isRebuildInterrupted({ redis, keys, projections });
     const dryRuns = config.dryRun ? undefined : await countDryRuns({ redis, keys });
     if (values.json) {
-      print(JSON.stringify({ ...overview, projections: lags, dryRuns: dryRuns?.count ?? null, replays }));
+      const more = { projections: lags, dryRuns: dryRuns?.count ?? null, replays, rebuildInterrupted: isInterrupted };
+      print(JSON.stringify({ ...overview, ...more }));
       return 0;
     }
     const groups = Object.entries(overview.groups).map(([name, group]) => [
@@ -50,6 +53,10 @@ export const status: Command = {
       print(`\nA replay of ${showLine(group)} is not at its end; it last moved at ${isoTime(movedAt)}`);
       print(`if nobody runs it: npm run -s gvi -- replay --resume ${showLine(replayId)}`);
       print(`to give it up: npm run -s gvi -- replay --abandon ${showLine(replayId)}`);
+    }
+    if (isInterrupted) {
+      print('\nA rebuild was interrupted; what it has built takes memory beside the live states');
+      print(`to bring it to its end: ${REBUILD_COMMAND}`);
     }
     if (dryRuns !== undefined && dryRuns.count > 0) {
       const { count, since } = dryRuns;

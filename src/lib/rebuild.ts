@@ -4,6 +4,7 @@
  */
 import type { StreamName } from './event-id.js';
 import { STREAMS } from './events.js';
+import { keysOfCopy } from './keys.js';
 import { type OnProgress, withMaintenanceLease } from './maintenance.js';
 import { streamsHeardBy } from './projector.js';
 import { type ChainsOptions, type ChainsReport, countPasses, rebuildChains } from './rebuild-chains.js';
@@ -31,6 +32,21 @@ export async function rebuild(
     }
     return { projections: reports, chains: await rebuildChains(options, onProgress) };
   });
+}
+
+export const REBUILD_COMMAND = 'npm run -s gvi -- rebuild';
+
+/**
+ * Whether one was killed, and what it had built stands beside the live states. It is told by how far that is folded, which
+ * costs a look: one that was killed before it folded anything, or within the last seconds, is not told of.
+ */
+export async function isRebuildInterrupted({ redis, keys, projections }: RebuildOptions): Promise<boolean> {
+  const copy = keysOfCopy(keys, 'rebuild');
+  const [begun, running] = await Promise.all([
+    redis.exists(projections.map(({ name }) => copy.projector(name))),
+    redis.exists(keys.lease('maintenance')),
+  ]);
+  return begun > 0 && running === 0;
 }
 
 /** About how many entries `onProgress` will be told of: each counts as often as it is read, and once when it is restored. */

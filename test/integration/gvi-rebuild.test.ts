@@ -1,6 +1,8 @@
 /** `gvi rebuild` as an operator runs it, and as it is killed. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { rebuild } from '../../src/lib/rebuild.js';
+import { projections } from '../../src/projections/index.js';
 import { snapshot } from '../helpers/derived-keys.js';
 import { runGvi, startGvi } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
@@ -57,6 +59,27 @@ test('a gvi rebuild that is killed has changed nothing, and the next one ends we
     if (!key.includes('projector:')) assert.equal(after.values.get(key), value, key);
   }
   assert.equal(await history.redis.keys(`${prefix}rebuild:*`), []);
+});
+
+test('one that was interrupted is told of, with the command that ends it, until that has run', async () => {
+  await history.ended(await history.book('a'));
+  await history.projected();
+  const settings = { REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix };
+  const command = 'npm run -s gvi -- rebuild';
+  const told = async () => {
+    const { stdout } = await runGvi(['status'], settings);
+    const findings = (await runGvi(['doctor'], settings)).stdout;
+    return [stdout, findings].map((text) => /A rebuild was interrupted/.test(text) && text.includes(command));
+  };
+  assert.equal(await told(), [false, false]);
+  const killed = rebuild({ ...history, projections, idempotencyTtlS: TTL_S }, () => {
+    throw new Error('killed');
+  });
+  assert.is(await killed.catch(({ message }: Error) => message), 'killed');
+  assert.equal(await told(), [true, true]);
+  assert.ok(JSON.parse((await runGvi(['status', '--json'], settings)).stdout).rebuildInterrupted);
+  assert.is((await runGvi(['rebuild', '--yes'], settings)).code, 0);
+  assert.equal(await told(), [false, false]);
 });
 
 test('gvi rebuild asks, rebuilds and records', async () => {

@@ -3,7 +3,9 @@ import { countDryRuns, dryRunsCommand } from '../../../src/lib/dry-runs.js';
 import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
 import { readRedisTime } from '../../../src/lib/maintenance.js';
 import { type GroupState, readOverview } from '../../../src/lib/overview.js';
+import { isRebuildInterrupted, REBUILD_COMMAND } from '../../../src/lib/rebuild.js';
 import { toRecord } from '../../../src/lib/runtime/entry.js';
+import { projections } from '../../../src/projections/index.js';
 import { formatDuration } from '../format.js';
 import { type Check, type DoctorContext, type Found, ok, problem, warning } from './check.js';
 
@@ -32,7 +34,8 @@ export const pipeline: Check = {
     });
     const strangers = overview.abandoned.filter(({ isKnown }) => !isKnown).map(inspectStranger);
     const failures = inspectFailures(overview.groups);
-    return [...groups, ...strangers, ...failures, ...pauses, ...(await inspectDryRuns(context))];
+    const rebuilding = await inspectRebuild(context);
+    return [...groups, ...strangers, ...failures, ...pauses, ...rebuilding, ...(await inspectDryRuns(context))];
   },
 };
 
@@ -118,6 +121,16 @@ function inspectFailures(groups: Record<string, GroupState>): Found[] {
     warning(
       `Events that stand failed: ${count}`,
       'npm run -s gvi -- failed says why; npm run -s gvi -- redrive <event id> tries again',
+    ),
+  ];
+}
+
+async function inspectRebuild({ redis, keys }: DoctorContext): Promise<Found[]> {
+  if (!(await isRebuildInterrupted({ redis, keys, projections }))) return [];
+  return [
+    warning(
+      'A rebuild was interrupted; what it has built takes memory beside the live states',
+      `${REBUILD_COMMAND} brings it to its end`,
     ),
   ];
 }
