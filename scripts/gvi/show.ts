@@ -1,7 +1,10 @@
 import { type Chain, makeChains } from '../../src/lib/chain.js';
 import { UsageError } from '../../src/lib/command-line.js';
+import { catalogue } from '../../src/lib/events.js';
 import { type Command, parseCommandLine } from './command.js';
 import { formatDuration, formatTable, showLine } from './format.js';
+
+const EVENT_IDS_SHOWN = 20;
 
 /** "What happened to this lead?" */
 export const show: Command = {
@@ -42,15 +45,17 @@ function describeChain(chain: Chain): string {
     '',
     ...formatTable(['at', 'type', 'event', 'by', 'tries', 'took'], steps).split('\n'),
   ];
+  if (chain.type === 'operation.done') lines.push(...describeOperation(chain.event.data));
   if (chain.waiting !== undefined) {
     const { group, attempts, dueAt, provider, error } = chain.waiting;
-    const until = provider !== undefined ? `until ${provider} is back` : dueAt === undefined ? '' : `until ${dueAt}`;
-    lines.push('', `waits in ${group} ${until}: ${error.message} (${error.code}), attempts spent: ${attempts}`);
+    const until = provider !== undefined ? ` until ${provider} is back` : dueAt === undefined ? '' : ` until ${dueAt}`;
+    lines.push('', `waits in ${group}${until}: ${error.message} (${error.code}), attempts spent: ${attempts}`);
   }
   if (chain.failure !== undefined) {
     const { group, error, at, replay, isOpen } = chain.failure;
     const what = replay === undefined ? '' : `replay ${replay} `;
-    lines.push('', `${what}failed in ${group} at ${at}: ${error.message} (${error.code})`);
+    const since = isOpen ? '' : chain.status === 'processed' ? '; since done' : '; tried again since';
+    lines.push('', `${what}failed in ${group} at ${at}: ${error.message} (${error.code})${since}`);
     const canBeRedriven = isOpen && chain.status !== 'lost';
     if (canBeRedriven) lines.push(`try again: npm run -s gvi -- redrive ${chain.eventId}`);
   }
@@ -58,4 +63,19 @@ function describeChain(chain: Chain): string {
     lines.push('', `try again once the cause is mended: npm run -s gvi -- redrive ${chain.eventId}`);
   }
   return lines.map(showLine).join('\n');
+}
+
+/** Who did what, to how many, and to which where they are few. */
+function describeOperation(data: unknown): string[] {
+  const operation = catalogue['operation.done'].data.safeParse(data).data;
+  if (operation === undefined) return [];
+  const { by, count, eventIds = [], details = {} } = operation;
+  const told = { by, count: String(count), ...details };
+  const more = eventIds.length > EVENT_IDS_SHOWN ? ` … and ${eventIds.length - EVENT_IDS_SHOWN} more` : '';
+  const events = eventIds.length === 0 ? {} : { events: eventIds.slice(0, EVENT_IDS_SHOWN).join(' ') + more };
+  return [
+    '',
+    operation.operation,
+    ...Object.entries({ ...told, ...events }).map(([name, text]) => `  ${name}  ${text}`),
+  ];
 }

@@ -1,12 +1,14 @@
 import type { AbandonedGroup } from '../../src/lib/abandoned-groups.js';
 import { countDryRuns, dryRunsCommand } from '../../src/lib/dry-runs.js';
 import { isoTime } from '../../src/lib/event-id.js';
-import { readOverview } from '../../src/lib/overview.js';
+import { GROUPS, type GroupName } from '../../src/lib/events.js';
+import { readRedisTime } from '../../src/lib/maintenance.js';
+import { isServed, type Overview, readOverview } from '../../src/lib/overview.js';
 import { readProjectionLags } from '../../src/lib/projection-lag.js';
 import { isRebuildInterrupted, REBUILD_COMMAND } from '../../src/lib/rebuild.js';
 import { readUnfinishedReplays } from '../../src/lib/unfinished-replays.js';
 import { projections } from '../../src/projections/index.js';
-import { type Command, parseCommandLine } from './command.js';
+import { type Command, type CommandContext, parseCommandLine } from './command.js';
 import { formatDuration, formatTable, showLine } from './format.js';
 
 /** How the pipeline stands. */
@@ -15,7 +17,8 @@ export const status: Command = {
   redis: 'look',
   usage: 'status',
   summary: 'streams, groups, what waits, what failed, which provider is paused',
-  async run(argv, { redis, keys, config, print }) {
+  async run(argv, context) {
+    const { redis, keys, config, print } = context;
     const { values } = parseCommandLine(status, argv, {}, { isBare: true });
     const overview = await readOverview({ redis, keys });
     const lags = await readProjectionLags({ redis, keys, projections });
@@ -48,6 +51,10 @@ export const status: Command = {
     for (const { provider, kind, reason, since } of overview.pauses) {
       print(`\n${showLine(`${provider} is paused since ${since} (${kind}: ${reason})`)}`);
     }
+    for (const [group, held] of await findDeserted(context, overview)) {
+      print(`\nNo worker of ${group} is alive; entries that wait: ${held}`);
+      print(`start one: npm run worker -- --group ${group}`);
+    }
     for (const group of overview.abandoned) print(`\n${describeAbandoned(group)}`);
     for (const { replayId, group, movedAt } of replays) {
       print(`\nA replay of ${showLine(group)} is not at its end; it last moved at ${isoTime(movedAt)}`);
@@ -67,6 +74,18 @@ export const status: Command = {
     return 0;
   },
 };
+
+/** Groups that have something to do and nobody to do it; those that nobody has served for long are told of as abandoned. */
+async function findDeserted(context: CommandContext, { groups, abandoned }: Overview): Promise<[GroupName, number][]> {
+  const now = await readRedisTime(context.redis);
+  const found = await Promise.all(
+    GROUPS.map(async (name): Promise<[GroupName, number]> => {
+      const { backlog, pending, parked } = groups[name]!;
+      return [name, (await isServed(context, name, now)) ? 0 : backlog + pending + parked];
+    }),
+  );
+  return found.filter(([name, held]) => held > 0 && !abandoned.some(({ group }) => group === name));
+}
 
 function describeAbandoned({ isKnown, pending, backlog, parked, oldestAgeMs, ...found }: AbandonedGroup): string {
   const { stream } = found;

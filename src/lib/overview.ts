@@ -60,6 +60,19 @@ export async function readOverview({
   };
 }
 
+/** A worker says several times a second that it lives. */
+export const DEAD_MS = 60_000;
+
+/** Whether a worker of the group lives. `now` is Redis' time. */
+export async function isServed(
+  { redis, keys }: { redis: RedisClient; keys: Keys },
+  group: GroupName,
+  now: number,
+): Promise<boolean> {
+  const last = await redis.hget(keys.alive(group), '*last');
+  return last !== null && now - Number(last) < DEAD_MS;
+}
+
 async function readStream(redis: RedisClient, keys: Keys, stream: StreamName): Promise<StreamState> {
   const [length, last] = await Promise.all([
     redis.xlen(keys.stream(stream)),

@@ -186,6 +186,60 @@ test('what the service says of itself is done with once people were told, or whe
   assert.is(await statusOf('health-15-0'), 'processed');
 });
 
+test('`show` of an operation tells who did what to which', async () => {
+  const eventIds = Array.from({ length: 22 }, (_, index) => `calendly-${index}-0`);
+  const data = { operation: 'redrive', by: `Ada${ESCAPE}`, count: 22, eventIds, details: { code: 'refused' } };
+  const fields = { type: 'operation.done', key: 'operation:2', v: '1', data: JSON.stringify(data) };
+  await put('events:operations', '17-0', fields);
+  const { stdout } = await runGvi(['show', 'operations-17-0'], settings());
+  for (const line of ['redrive', '  by  Ada\\u001b[2J', '  count  22', '  code  refused']) {
+    assert.ok(stdout.split('\n').includes(line), stdout);
+  }
+  assert.match(stdout, / {2}events {2}calendly-0-0 .* calendly-19-0 … and 2 more$/m);
+});
+
+test('`show` tells of a failure whether it stands, and of what waits until when, where that is known', async () => {
+  const redis = server.connect();
+  await put('events:calendly', '18-0', { type: 'calendly.invitee.created', key: 'k18', v: '1', data: '{}' });
+  const error = { code: 'refused', message: 'no' };
+  const body = { eventId: 'calendly-18-0', stream: 'events:calendly', group: 'enrich', key: 'k18', attempts: 1, error };
+  await put('events:failed', '19-0', {
+    type: 'event.failed',
+    key: 'k18',
+    v: '1',
+    at: 'then',
+    data: JSON.stringify(body),
+  });
+  await redis.hset(keys.progress('k18'), { id: 'calendly-18-0', 'calendly-18-0': '', 'failed-19-0': '' });
+  const shown = async () => (await runGvi(['show', 'calendly-18-0'], settings())).stdout;
+  await redis.hset(keys.progress('k18'), 'state', 'failed');
+  assert.match(await shown(), 'failed in enrich at then: no (refused)\n');
+  await redis.hset(keys.progress('k18'), 'state', 'processed');
+  assert.match(await shown(), 'failed in enrich at then: no (refused); since done\n');
+  await redis.hdel(keys.progress('k18'), 'state');
+  await redis.hset(keys.attempts('enrich'), 'calendly-18-0', JSON.stringify(record));
+  const waits = await shown();
+  assert.match(waits, 'failed in enrich at then: no (refused); tried again since\n');
+  assert.match(waits, 'waits in enrich: m (c), attempts spent: 2\n');
+});
+
+test('`status` says where there is something to do and no worker to do it', async () => {
+  const redis = server.connect();
+  const KEYS = makeKeys('alone:');
+  const shown = async () => (await runGvi(['status'], settings({ KEY_PREFIX: 'alone:' }))).stdout;
+  assert.not.match(await shown(), 'No worker of');
+  await redis.xadd(KEYS.stream('events:calendly'), '*', 'type', 'calendly.invitee.created', 'key', 'k', 'data', '{}');
+  const said = await shown();
+  assert.match(
+    said,
+    'No worker of enrich is alive; entries that wait: 1\nstart one: npm run worker -- --group enrich\n',
+  );
+  assert.not.match(said, 'No worker of crm-sync');
+  const [seconds] = await redis.time();
+  await redis.hset(KEYS.alive('enrich'), '*last', seconds! * 1_000);
+  assert.not.match(await shown(), 'No worker of');
+});
+
 const record = { spent: 2, firstFailureAt: 1, waitedMs: 3, parkedAt: 4, code: 'c', message: 'm' };
 
 test('what stands for the attempts of an entry and is no record of any counts as none', async () => {

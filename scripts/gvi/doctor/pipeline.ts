@@ -2,7 +2,7 @@ import type { AbandonedGroup } from '../../../src/lib/abandoned-groups.js';
 import { countDryRuns, dryRunsCommand } from '../../../src/lib/dry-runs.js';
 import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
 import { readRedisTime } from '../../../src/lib/maintenance.js';
-import { type GroupState, readOverview } from '../../../src/lib/overview.js';
+import { DEAD_MS, type GroupState, isServed, readOverview } from '../../../src/lib/overview.js';
 import { isRebuildInterrupted, REBUILD_COMMAND } from '../../../src/lib/rebuild.js';
 import { toRecord } from '../../../src/lib/runtime/entry.js';
 import { projections } from '../../../src/projections/index.js';
@@ -21,7 +21,7 @@ export const pipeline: Check = {
         const state = overview.groups[group]!;
         const [readers, isWorkerAlive] = await Promise.all([
           readReaders(context, group),
-          isHeardOf(context, group, now),
+          isServed(context, group, now),
         ]);
         return inspectGroup(group, { ...readers, isWorkerAlive, state });
       }),
@@ -46,8 +46,6 @@ export type Readers = {
   idleMs: number | undefined;
 };
 
-/** A worker asks twice a second. */
-const DEAD_MS = 60_000;
 const BEHIND_MS = 600_000;
 
 /**
@@ -77,11 +75,6 @@ export function inspectGroup(
       ? `${group}; entries that wait: 0, and a worker runs`
       : `${group}; workers that read: ${consumers}, entries that wait: ${backlog}`,
   );
-}
-
-async function isHeardOf({ redis, keys }: DoctorContext, group: GroupName, now: number): Promise<boolean> {
-  const last = await redis.hget(keys.alive(group), '*last');
-  return last !== null && now - Number(last) < DEAD_MS;
 }
 
 async function readReaders({ redis, keys }: DoctorContext, group: GroupName): Promise<Readers> {
