@@ -148,9 +148,9 @@ function tellWhatIsMissing({ dryRun, zoho, gemini, slack, internalDomains }: Con
 
 /** What a dry run has ended stays out of the CRM until somebody asks for it. */
 async function tellDryRuns(redis: RedisClient, keys: Keys, log: Logger): Promise<void> {
-  const { count, since, isMore } = await countDryRuns({ redis, keys });
+  const { count, since } = await countDryRuns({ redis, keys });
   if (count === 0) return;
-  const found = { events: count, ...(isMore ? { isMore } : {}), since, command: dryRunsCommand(since) };
+  const found = { events: count, since, command: dryRunsCommand(since) };
   log.warn(found, 'events of a dry run are not in the CRM; the command writes them');
 }
 

@@ -16,7 +16,7 @@ export async function countDryRuns({
 }: {
   redis: RedisClient;
   keys: Keys;
-}): Promise<{ count: number; since: string; isMore: false }> {
+}): Promise<{ count: number; since: string }> {
   const skim = makeSkim({ redis, keys });
   const startedAt = new Map<string, number>();
   for await (const entries of skim('events:synced', { count: AT_ONCE, text: '"outcome":"dry_run"' })) {
@@ -28,7 +28,7 @@ export async function countDryRuns({
   }
   let oldest = Number.POSITIVE_INFINITY;
   for (const ms of startedAt.values()) oldest = Math.min(oldest, ms);
-  return { count: startedAt.size, since: startedAt.size === 0 ? '' : new Date(oldest).toISOString(), isMore: false };
+  return { count: startedAt.size, since: startedAt.size === 0 ? '' : new Date(oldest).toISOString() };
 }
 
 /** The command that writes them to the CRM. */
