@@ -5,6 +5,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { LEAD_FIELDS } from './events.js';
 import { DATA_CENTRES, type DataCentre } from './providers/zoho/data-centres.js';
 import { isReadable, namesDbWell } from './redis-url.js';
 
@@ -282,13 +283,24 @@ function parseZoho(settings: Settings) {
 
 function parseFieldMap(text: string | undefined): FieldMap {
   if (text === undefined) return {};
-  try {
-    const json = text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8');
-    return fieldMap.parse(JSON.parse(json));
-  } catch {
+  const map = readFieldMap(text);
+  if (map === undefined) {
     throw configError([
       'ZOHO_FIELD_MAP: should be JSON, or the path of a JSON file, such as {"company":{"field":"Company","owner":"person"}}',
     ]);
+  }
+  const unknown = Object.keys(map).filter((ours) => !LEAD_FIELDS.includes(ours));
+  if (unknown.length === 0) return map;
+  throw configError([
+    `ZOHO_FIELD_MAP: ${unknown.map((ours) => JSON.stringify(ours)).join(', ')} should be one of ${LEAD_FIELDS.join(', ')}`,
+  ]);
+}
+
+function readFieldMap(text: string): FieldMap | undefined {
+  try {
+    return fieldMap.parse(JSON.parse(text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8')));
+  } catch {
+    return undefined;
   }
 }
 

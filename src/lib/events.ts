@@ -128,6 +128,14 @@ export const MEDDIC_ELEMENTS = [
 ] as const;
 export type MeddicElement = (typeof MEDDIC_ELEMENTS)[number];
 
+/** Our names of a lead's fields; `ZOHO_FIELD_MAP` and the default map say where they go. */
+export type LeadField = keyof LeadFacts | 'description' | 'status' | `meddic.${MeddicElement}`;
+export const LEAD_FIELDS: readonly string[] = [
+  ...Object.keys(leadFacts.shape),
+  ...['description', 'status'],
+  ...MEDDIC_ELEMENTS.map((element) => `meddic.${element}`),
+];
+
 /** One finding with its evidence. `confirmed`: a customer's own words; `partial`: the speaker's side is not certain. */
 const finding = z.object({
   text: z.string(),

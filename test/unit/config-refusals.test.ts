@@ -67,6 +67,14 @@ const BAD: [variable: string, value: string][] = [
   ['DASHBOARD_TOKEN', 'a-secret,,'],
 ];
 
+test('a field map that names no field of ours is refused with the name, and with those that there are', () => {
+  const map = JSON.stringify({ compny: { field: 'Company' }, phone: { field: 'Phone' } });
+  assert.throws(
+    () => parseConfig({ ...GOOD, ZOHO_FIELD_MAP: map }),
+    (error: Error) => /ZOHO_FIELD_MAP: "compny" should be one of .*company, .*meddic\.champion/.test(error.message),
+  );
+});
+
 test('a secret that a file gave a line break is used without it', () => {
   assert.is(parseConfig({ ...GOOD, READAI_SHARED_SECRET: ' the secret\n' }).readai.sharedSecret, 'the secret');
 });

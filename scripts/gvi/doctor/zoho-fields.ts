@@ -2,7 +2,6 @@
 import { type FieldTarget, makeFieldMap } from '../../../src/consumers/crm-sync/field-map.js';
 import { STATUS_TEXTS } from '../../../src/consumers/crm-sync/lead-status.js';
 import type { FieldMap } from '../../../src/lib/config.js';
-import { leadFacts, MEDDIC_ELEMENTS } from '../../../src/lib/events.js';
 import type { FieldMetadata } from '../../../src/lib/providers/zoho/crm.js';
 import { type Found, ok, problem, warning } from './check.js';
 
@@ -16,31 +15,18 @@ const CHOSEN: Readonly<Record<string, readonly string[]>> = {
 /** Written to every new lead, whatever the map says. */
 const ALWAYS_WRITTEN = ['Email', 'Last_Name'];
 
-const OUR_FIELDS = new Set<string>([
-  ...Object.keys(leadFacts.shape),
-  ...['description', 'status'],
-  ...MEDDIC_ELEMENTS.map((element) => `meddic.${element}`),
-]);
-
 type Mapped = { field: string; targets: { ours: string; owner: FieldTarget['owner'] }[]; isChosen: boolean };
 
 /** Pure. Without metadata the map is listed and not judged. */
 export function inspectFields(overrides: FieldMap, metadata: readonly FieldMetadata[] | undefined): Found[] {
   const mapped = groupByField(overrides);
-  return [
-    ...Object.keys(overrides)
-      .filter((ours) => !OUR_FIELDS.has(ours))
-      .map(unknownOurs),
-    ...mapped.flatMap((each) => inspectField(each, metadata)),
-    ...inspectMandatory(mapped, metadata ?? []),
-  ];
+  return [...mapped.flatMap((each) => inspectField(each, metadata)), ...inspectMandatory(mapped, metadata ?? [])];
 }
 
 /** By the field in the CRM, so that what is wrong with it is said once. */
 function groupByField(overrides: FieldMap): Mapped[] {
   const byField = new Map<string, Mapped>();
   for (const [ours, { field, owner }] of makeFieldMap(overrides)) {
-    if (!OUR_FIELDS.has(ours)) continue;
     const mapped = byField.get(field) ?? { field, targets: [], isChosen: false };
     mapped.targets.push({ ours, owner });
     mapped.isChosen ||= Object.hasOwn(overrides, ours);
@@ -109,8 +95,4 @@ function inspectMandatory(mapped: readonly Mapped[], metadata: readonly FieldMet
       'make them optional in Zoho, or give them a default there',
     ),
   ];
-}
-
-function unknownOurs(ours: string): Found {
-  return problem(`ZOHO_FIELD_MAP names ${ours}, which is no field of ours`, `use one of ${[...OUR_FIELDS].join(', ')}`);
 }

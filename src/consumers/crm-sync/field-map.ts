@@ -1,6 +1,6 @@
 /** Where our fields go in the CRM, and to whom each belongs. */
 import type { FieldMap } from '../../lib/config.js';
-import type { LeadField } from './lead-facts.js';
+import type { LeadField } from '../../lib/events.js';
 
 export type FieldTarget = { field: string; owner: 'service' | 'person' };
 

@@ -2,13 +2,13 @@
  * What an event would write, worked out with no call to anybody: the CRM is taken to be as this service last left it. Of
  * what it wrote the service keeps a hash and no value, so a difference says that a value is another one, not what stood there.
  */
-import type { LeadSynced } from '../../lib/events.js';
+import type { LeadField, LeadSynced } from '../../lib/events.js';
 import { hashValue, type LeadState, nextTurn, timeOfTurn, writtenOf } from '../../lib/lead-state.js';
 import type { FoundLead } from '../../lib/providers/zoho/crm.js';
 import { fitField } from '../../lib/providers/zoho/field-rules.js';
 import { describeWrites } from './dry-run.js';
 import type { FieldTarget } from './field-map.js';
-import type { CrmEvent, LeadFacts, LeadField } from './lead-facts.js';
+import type { CrmEvent, LeadFacts } from './lead-facts.js';
 import { groupByEmail, type LeadResult, planLeads } from './look-up.js';
 import type { CrmLead } from './plan-lead.js';
 import { toItem } from './sync-batch.js';

@@ -1,14 +1,11 @@
 /** What one event says of a lead, in our own field names, each with its quality and its place in the lead's order. */
 import { domainOf, isPersonalDomain, isRoleAddress, localPartOf, normalizeEmail } from '../../lib/email-address.js';
-import type { LeadEnriched, MeddicElement, StoredEvent } from '../../lib/events.js';
+import type { LeadEnriched, LeadField, MeddicElement, StoredEvent } from '../../lib/events.js';
 import type { LeadState, Quality } from '../../lib/lead-state.js';
 import { bringsSomethingNew } from '../enrich/booking-kind.js';
 import { NO_CAMPAIGN } from '../enrich/lead-source.js';
 import { nameOf } from '../enrich/names.js';
 import { bookingDescription } from './note-text.js';
-
-/** Our field names; `ZOHO_FIELD_MAP` and the default map say where they go. */
-export type LeadField = keyof LeadEnriched['facts'] | 'description' | 'status' | `meddic.${MeddicElement}`;
 
 export type Fact = { field: LeadField; value: string; quality: Quality };
 

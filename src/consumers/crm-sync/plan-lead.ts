@@ -2,6 +2,7 @@
  * Decides what is written to one lead: pure, so that the rule that no person's value is ever overwritten can be read and
  * tested in one place.
  */
+import type { LeadField } from '../../lib/events.js';
 import {
   addBooking,
   beats,
@@ -13,7 +14,7 @@ import {
   writtenOf,
 } from '../../lib/lead-state.js';
 import type { FieldTarget } from './field-map.js';
-import { type Fact, type LeadFacts, type LeadField, standInFacts } from './lead-facts.js';
+import { type Fact, type LeadFacts, standInFacts } from './lead-facts.js';
 import { statusOf } from './lead-status.js';
 
 /** The lead as the CRM has it now. */

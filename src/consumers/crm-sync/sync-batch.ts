@@ -5,12 +5,13 @@
 import type { Logger } from 'pino';
 import type { Context, Outcome } from '../../lib/consumer.js';
 import { NotYetError, TerminalError } from '../../lib/errors.js';
+import type { LeadField } from '../../lib/events.js';
 import type { LeadLease, LeadLedger } from '../../lib/lead-ledger.js';
 import { type LeadState, mergeStates } from '../../lib/lead-state.js';
 import type { FieldMetadata, Zoho } from '../../lib/providers/zoho/crm.js';
 import type { LeftOut } from '../../lib/providers/zoho/field-rules.js';
 import type { FieldTarget } from './field-map.js';
-import { type CrmEvent, factsOf, type LeadFacts, type LeadField } from './lead-facts.js';
+import { type CrmEvent, factsOf, type LeadFacts } from './lead-facts.js';
 import { type FactsByEmail, groupByEmail } from './look-up.js';
 import { faultsOf, toOutcome } from './outcome.js';
 import { ANOTHER_LEAD, type Moved, writeLeads } from './write-leads.js';
