@@ -256,6 +256,30 @@ test('a consumer of a dead worker that is removed by hand with what it holds: th
   await finish(second, names);
 });
 
+test('a consumer that leaves, or is removed by us as dead, is no reason to look', async () => {
+  const common = { redis, keys, group: 'enrich' as const };
+  const [here, gone, dead] = ['here', 'gone', 'dead'].map((consumer) => makeGroupUpkeep({ ...common, consumer }));
+  await here!.ensureGroups();
+  await add('a');
+  for (const consumer of ['here', 'gone', 'dead']) {
+    const [[, [[id]]]] = (await redis.xreadgroup('GROUP', 'enrich', consumer, 'STREAMS', calendly(), '>')) as [
+      [string, [[string, string[]]]],
+    ];
+    await redis.xack(calendly(), 'enrich', id);
+    await add(consumer);
+  }
+  assert.equal(await here!.saveCursors(0), []);
+  const noted = await redis.hkeys(keys.cursors('enrich'));
+  assert.is(noted.filter((name) => name.startsWith('in:')).length, 3);
+  await gone!.leave();
+  await redis.hset(keys.alive('enrich'), 'dead', 'dead');
+  assert.is(await here!.removeDeadConsumers(-1), 1);
+  assert.equal(await here!.saveCursors(0), []);
+  await redis.xgroup('DELCONSUMER', calendly(), 'enrich', 'here');
+  assert.equal(await dead!.saveCursors(0), ['here']);
+  assert.equal(await dead!.saveCursors(0), []);
+});
+
 test('of a stream that has lost its end what is left is handed out beside the backlog of another', async () => {
   const common = { redis, keys, group: 'crm-sync' as const, consumer: 'w1' };
   const store = makeGroupStore({ ...common, now: Date.now, visibilityTimeoutMs: 10_000, crashesMax: 6 });

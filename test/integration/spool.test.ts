@@ -187,11 +187,11 @@ test('a full spool is answered as an outage, and says so', async () => {
   const base = await start({ bytesMax: 4_000 });
   await endRedis();
   const answers = [];
-  for (const id of ['A', 'B', 'C', 'D']) answers.push(await postCalendly(base, bookingOf(id)));
+  const isFull = () => lines.some(({ reason }) => reason === 'the spool is full');
+  while (!isFull()) answers.push(await postCalendly(base, bookingOf(String(answers.length))));
   const refused = answers.at(-1)!;
   assert.equal(errorOf(refused), [503, 'unavailable']);
   assert.is(refused.headers.get('retry-after'), '5');
-  assert.is(lines.find(({ status }) => status === 'unavailable')?.reason, 'the spool is full');
   const ready = await send(`${base}/readyz`);
   assert.equal([ready.status, ready.body], [503, { status: 'unavailable', redis: 'down', spool: 'full' }]);
   await bench.server.restart();

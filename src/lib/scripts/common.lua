@@ -227,7 +227,7 @@ local function before_id(id)
   return string.format('%.0f', tonumber(ms) - 1) .. '-18446744073709551615'
 end
 
--- What is remembered of a group's way through its streams (`cursor:{group}`), for each stream by its name:
+-- What is remembered of a group's way through its streams (`cursors:{group}`), for each stream by its name:
 --   done  every entry up to here is finished, or put off; what is claimed anew below it brings it back
 --   high  up to here entries were handed out when last looked
 --   upto  after the cursor went back: what is handed out up to here may have been handed out before
@@ -321,7 +321,7 @@ end
 local function remove_consumer(stream, group, consumer)
   redis.call('XGROUP', 'DELCONSUMER', stream, group, consumer)
   local prefix, name = string.match(stream, '^(.*)(events:%a+)$')
-  redis.call('HDEL', prefix .. 'cursor:' .. group, 'in:' .. name .. ':' .. consumer)
+  redis.call('HDEL', prefix .. 'cursors:' .. group, 'in:' .. name .. ':' .. consumer)
 end
 
 -- Makes an entry nobody's: it stays pending, with its delivery count, and looks long idle.
