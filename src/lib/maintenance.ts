@@ -7,8 +7,8 @@ import type { RedisClient } from './redis.js';
 import { toRecord } from './runtime/entry.js';
 import { loadScript } from './scripts.js';
 
-/** An entry without its data. `hasText`: the data holds the text that was asked for. */
-export type SkimmedEntry = { id: string; fields: Record<string, string>; hasText: boolean };
+/** An entry without its data. */
+export type SkimmedEntry = { id: string; fields: Record<string, string> };
 
 /** Told how many entries were looked at since the last call. */
 export type OnProgress = (entries: number) => void;
@@ -50,7 +50,10 @@ export async function withMaintenanceLease<T>(
   }
 }
 
-/** Walks a range of a stream, both ends included, in chunks of at most `count` and without the entries' data. */
+/**
+ * Walks a range of a stream, both ends included, in chunks of at most `count` and without the entries' data; with a `text`
+ * those alone whose data holds it.
+ */
 export function makeSkim({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   const script = loadScript(redis, 'skim');
   return async function* skim(
@@ -64,14 +67,14 @@ export function makeSkim({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   ): AsyncGenerator<SkimmedEntry[]> {
     let start = from;
     for (;;) {
-      const [isEnd, flat] = (await script([keys.stream(stream)], [start, to, count, text])) as [
+      const [isEnd, seen, flat] = (await script([keys.stream(stream)], [start, to, count, text])) as [
         number,
-        [string, string[], number][],
+        string,
+        [string, string[]][],
       ];
-      if (flat.length > 0)
-        yield flat.map(([id, fields, has]) => ({ id, fields: toRecord(fields), hasText: has === 1 }));
+      if (flat.length > 0) yield flat.map(([id, fields]) => ({ id, fields: toRecord(fields) }));
       if (isEnd === 1) return;
-      start = `(${flat.at(-1)![0]}`;
+      start = `(${seen}`;
     }
   };
 }

@@ -339,7 +339,8 @@ test('a provider that hangs is a problem after its time, and a check that breaks
 
 async function appendEntry(stream: `events:${string}`, fields: Record<string, string>, data: object = {}) {
   const all = { ...fields, at: new Date().toISOString(), v: '1', data: JSON.stringify(data) };
-  await redis.xadd(keys.stream(stream), '*', ...Object.entries(all).flat());
+  const id = await redis.xadd(keys.stream(stream), '*', ...Object.entries(all).flat());
+  await redis.hset(keys.progress(fields.key ?? ''), `${stream.slice('events:'.length)}-${id}`, '');
 }
 
 test.run();

@@ -77,7 +77,9 @@ test('events that ended as a dry run are told of, and from when on, however many
     const key = index === 2 ? 'k1' : `k${index}`;
     const fields = { type: 'lead.synced', key, v: '1', cause: `enriched-${1_000 + index}-0` };
     const data = JSON.stringify({ outcome, leads: [], notes: [] });
-    batch.xadd(KEYS.stream('events:synced'), `${2_000 + index}-0`, ...Object.entries({ ...fields, data }).flat());
+    const id = `${2_000 + index}-0`;
+    batch.xadd(KEYS.stream('events:synced'), id, ...Object.entries({ ...fields, data }).flat());
+    batch.hset(KEYS.progress(key), `synced-${id}`, '');
   }
   await batch.exec();
   const env = settings({ KEY_PREFIX: 'dry:' });
