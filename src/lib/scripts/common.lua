@@ -232,7 +232,7 @@ end
 --   high  up to here entries were handed out when last looked
 --   upto  after the cursor went back: what is handed out up to here may have been handed out before
 --   hold  until then nothing of that is handed out, so that those who still work on it can say so (ms)
--- And `in:{stream}:{consumer}` for each consumer that stands in it, until we take it out ourselves.
+-- And `in:{stream}:{consumer}` for each consumer that was seen to hold something of it, until we take it out ourselves.
 local HOLD_MS = 1500
 
 local function begin_span(cursors, name, stream, group, from, upto)

@@ -25,7 +25,11 @@ local function forget_removed(stream, name)
   local gone = stood[name] or {}
   for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
     local consumer = field(info, 'name')
-    if not gone[consumer] then for _, change in ipairs({ 'in:' .. name .. ':' .. consumer, '' }) do changes[#changes + 1] = change end end
+    -- Of one that never held anything Redis may forget that it was there, as its file and its replicas are not told.
+    if not gone[consumer] and field(info, 'pending') > 0 then
+      changes[#changes + 1] = 'in:' .. name .. ':' .. consumer
+      changes[#changes + 1] = ''
+    end
     gone[consumer] = nil
   end
   for consumer in pairs(gone) do
