@@ -188,8 +188,8 @@ local function was_finished(prefix, group, event_id, fields)
 end
 
 -- Gives a worker back what it holds and nobody is said to hold: its claim went with the group, or with a consumer that was
--- removed by hand. Returns 'restored', 'own' where it has it still, as when this is sent twice, what stands where there is nothing left to do now ('done', 'failed', 'put off'), and
--- 'lost' where it is another's or gone.
+-- removed by hand. Returns 'restored', 'own' where it has it still, as when this is sent twice, what stands where there is
+-- nothing left to do now ('done', 'failed', 'put off'), and 'lost' where it is another's or gone.
 local function restore_claim(prefix, stream, group, consumer, event_id, id)
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
   if pending then return pending[2] == consumer and 'own' or 'lost' end
