@@ -31,7 +31,10 @@ export type ServiceProcess = {
   lines: () => readonly string[];
   /** How many lines ever held these words as their message, or in it. */
   said: (words: string) => number;
-  /** What no process may do: log in a flood, leave a rejection unhandled, die of an exception. */
+  /**
+   * What no process may do: log in a flood, leave a rejection unhandled, die of an exception, take a consumer that went in good
+   * order for one that somebody removed.
+   */
   complaints: () => string[];
 };
 
@@ -43,6 +46,8 @@ const FLOOD_LINES_PER_S = 100;
 /** Told once for each attempt that failed, of which there may be thousands. */
 const ONE_EACH = /"msg":"(parked|failed for good)"/;
 const WARN = 40;
+/** No scenario does that. */
+const REMOVED_BY_HAND = 'a consumer was removed by hand';
 const CRASH_LINE = /unhandled|ERR_UNHANDLED|triggerUncaughtException|MaxListenersExceeded|Node\.js v\d/i;
 
 export function startProcess(options: ProcessOptions): ServiceProcess {
@@ -91,7 +96,7 @@ function makeLog(readyLine: string) {
     const message = /"msg":"((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
     if (message !== undefined) messages.set(message, (messages.get(message) ?? 0) + 1);
     const level = levelOf(line);
-    if (level === undefined && CRASH_LINE.test(line)) found.push(line.trim());
+    if ((level === undefined && CRASH_LINE.test(line)) || line.includes(REMOVED_BY_HAND)) found.push(line.trim());
     if ((level === undefined || level >= WARN) && !ONE_EACH.test(line)) countForFlood(line);
   }
 
