@@ -250,9 +250,12 @@ local function repeated_span(cursors, name, stream, group, delivered, known)
   local upto, hold, high, done = found[1], found[2], found[3], found[4]
   local furthest = high or '0-0'
   if known and is_after(known, furthest) then furthest = known end
-  -- Of what this stream has lost nothing can be repeated.
-  local last = last_id_of(stream)
-  if is_after(furthest, last) then furthest = last end
+  -- Of what this stream has lost nothing can be repeated. Seldom asked: with the last id Redis hands out whole entries.
+  local last
+  if is_after(furthest, delivered) then
+    last = last_id_of(stream)
+    if is_after(furthest, last) then furthest = last end
+  end
   if upto and is_after(upto, delivered) and not is_after(furthest, upto) then return { upto = upto, hold = tonumber(hold) } end
   if not is_after(furthest, delivered) then return end
   redis.call('HSET', cursors, 'high:' .. name, delivered)
