@@ -16,6 +16,7 @@
 -- event that has failed, or of which an entry was deleted before its end, is a new try.
 -- Answers {'accepted' | 'duplicate', event id of the current try or '', key, 'changed' or ''}.
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
+local prefix = string.sub(KEYS[4], 1, #KEYS[4] - #('progress:' .. ARGV[5]))
 
 local function append(entry, ...)
   require_rights(entry.stream)
@@ -81,15 +82,13 @@ local function later_steps(entry, own, try)
   local steps = {}
   for _, event_id in ipairs(redis.call('HKEYS', entry.progress)) do
     local _, id = split_event_id(event_id)
-    local is_of_try = id and tonumber(string.match(id, '^%d+')) >= tonumber(string.match(try, '^%d+'))
-    if is_of_try and event_id ~= own then steps[#steps + 1] = event_id end
+    if id and is_of_try(id, try) and event_id ~= own then steps[#steps + 1] = event_id end
   end
   return steps
 end
 
 -- What was deleted before it came to its end comes to none any more: its entry, or a later step, of which that was told.
 -- Where nothing but `idem:seen` is left it has ended. Returns whether that is so, and the entry where nobody has done it.
-local prefix = string.sub(KEYS[4], 1, #KEYS[4] - #('progress:' .. ARGV[5]))
 local function find_vanished(entry)
   local own = redis.call('HGET', entry.progress, 'id') or ''
   local _, try = split_event_id(own)

@@ -139,6 +139,11 @@ local function is_after(a, b)
   return tonumber(a_seq) > tonumber(b_seq)
 end
 
+-- Whether an entry of a chain came of this try of it, or of a later one; of two streams within a millisecond that is not told.
+local function is_of_try(id, try)
+  return tonumber(string.match(id, '^%d+')) >= tonumber(string.match(try, '^%d+'))
+end
+
 -- Last delivered id of each group of a stream.
 local function delivered_by_group(stream)
   local found = {}

@@ -26,9 +26,9 @@ local function last_step(key)
   for _, event_id in ipairs(try and redis.call('HKEYS', key) or {}) do
     local stream, id = split_event_id(event_id)
     local is_step = stream and readers[stream] and readers[stream][1] ~= 'alert'
-    local is_of_try = is_step and tonumber(string.match(id, '^%d+')) >= tonumber(string.match(try, '^%d+'))
-    local is_deeper = is_of_try and (not last_id or depth[stream] > depth[last_stream])
-    if is_deeper or (is_of_try and stream == last_stream and is_after(id, last_id)) then last_stream, last_id = stream, id end
+    local is_own = is_step and is_of_try(id, try)
+    local is_deeper = is_own and (not last_id or depth[stream] > depth[last_stream])
+    if is_deeper or (is_own and stream == last_stream and is_after(id, last_id)) then last_stream, last_id = stream, id end
   end
   return last_stream, last_id
 end
