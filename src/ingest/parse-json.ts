@@ -27,6 +27,7 @@ export function whyNoJson(bytes: Buffer): string {
 
 /** Counted in the bytes, as to parse them is what takes long: before each value but the first stands one of these. */
 function hasTooManyValues(bytes: Buffer): boolean {
+  if (bytes.length < JSON_VALUES_MAX) return false;
   let values = 1;
   let isText = false;
   for (let at = 0; at < bytes.length && values <= JSON_VALUES_MAX; at += 1) {

@@ -141,10 +141,15 @@ export function keepRecent(options: RecentOptions): Recent {
 
   /** `undefined` where it does not answer; why, its connection tells. */
   function ask({ identify }: Connection): Promise<unknown> {
-    const oldest = [...kept.values()].find(({ event }) => event !== undefined)?.event;
+    const oldest = findOldest();
     const places = oldest === undefined ? streams : [...streams, keys.progress(oldest.key)];
     const about = kept.size === 0 ? [] : [oldest?.id ?? '+'];
     return identify(places, [streams.length, ...about]).catch(() => undefined);
+  }
+
+  function findOldest(): TakenIn | undefined {
+    for (const { event } of kept.values()) if (event !== undefined) return event;
+    return undefined;
   }
 
   function notice(connection: Connection, askedAt: number, id: string, wasEmptied: number): void {
