@@ -38,6 +38,9 @@ export type SpoolBench = {
 
 const MB = 1024 * 1024;
 
+/** What a webhook may wait for the disk in tests of anything else: a busy machine's may take longer than a sender waits. */
+export const PATIENT_MS = 60_000;
+
 export async function startSpoolBench(): Promise<SpoolBench> {
   const server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
   const redis = server.connect();
@@ -62,7 +65,14 @@ export async function startSpoolBench(): Promise<SpoolBench> {
     },
     log,
     async open(options = {}) {
-      const spool = await openSpool({ dir: dirOf(), bytesMax: 64 * MB, append, log, ...options });
+      const spool = await openSpool({
+        dir: dirOf(),
+        bytesMax: 64 * MB,
+        append,
+        log,
+        deadlineMs: PATIENT_MS,
+        ...options,
+      });
       const once: Spool = {
         ...spool,
         async stop() {

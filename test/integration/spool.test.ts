@@ -21,6 +21,7 @@ import {
   send,
   startIngestBench,
 } from '../helpers/ingest-bench.js';
+import { PATIENT_MS } from '../helpers/spool-bench.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { booking, report } from '../helpers/webhooks.js';
 
@@ -49,7 +50,7 @@ async function start({ bytesMax = 64 * MB } = {}): Promise<string> {
   lines = [];
   const append = makeAppend({ redis: bench.ingest, keyPrefix: '', idempotencyTtlS: 3_600 });
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
-  spool = await openSpool({ dir, bytesMax, append, log });
+  spool = await openSpool({ dir, bytesMax, append, log, deadlineMs: PATIENT_MS });
   const metrics = makeIngestMetrics();
   addSpoolMetrics(metrics.registry, spool);
   return bench.start({
