@@ -20,6 +20,7 @@ const TEXTS: Record<Answer['answer'], string> = {
   gone: 'is not in its stream any more',
   lost: 'was deleted from its stream, so it cannot be tried again; if the entry before it is there, replay that',
   known: 'is known as an event already',
+  changed: 'is not tried: it is other content of an event that is known and has not failed for good',
   unusable: 'still cannot be used',
   ignored: 'is of no use to this service',
 };

@@ -59,10 +59,19 @@ function describeChain(chain: Chain): string {
     const canBeRedriven = isOpen && chain.status !== 'lost';
     if (canBeRedriven) lines.push(`try again: npm run -s gvi -- redrive ${chain.eventId}`);
   }
-  if (chain.status === 'rejected') {
-    lines.push('', `try again once the cause is mended: npm run -s gvi -- redrive ${chain.eventId}`);
-  }
+  if (chain.status === 'rejected') lines.push('', ...describeRejected(chain));
   return lines.map(showLine).join('\n');
+}
+
+/** Other content of an event that is known has no cause to mend. */
+function describeRejected({ eventId, event }: Chain): string[] {
+  const command = `npm run -s gvi -- redrive ${eventId}`;
+  if (event.reason !== 'changed')
+    return [`not usable: ${event.reason}`, `try again once the cause is mended: ${command}`];
+  return [
+    `other content of ${event.of}, of which the first counts; look at it with --json`,
+    `where that event has failed for good this one can be tried in its place: ${command}`,
+  ];
 }
 
 /** Who did what, to how many, and to which where they are few. */

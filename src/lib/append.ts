@@ -115,6 +115,9 @@ export function nameDelivery(): string {
   return randomBytes(6).toString('base64url');
 }
 
+/** The name of a delivery that is only asked about: its answer is what would become of an event, and nothing changes. */
+export const ONLY_ASKED = '';
+
 /** 22 characters of base64url: the first 16 bytes of the SHA-256. Enough to tell contents apart, short enough to keep. */
 export function shortHash(text: string): string {
   return createHash('sha256').update(text).digest().subarray(0, 16).toString('base64url');

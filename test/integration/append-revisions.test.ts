@@ -1,7 +1,7 @@
 /** Revisions: the same meeting again with other content. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { shortHash } from '../../src/lib/append.js';
+import { ONLY_ASKED, shortHash } from '../../src/lib/append.js';
 import { type AppendBench, MEETING_KEY, PREFIX, reported, startAppendBench, TTL_S } from '../helpers/append-bench.js';
 
 const test = suite('append: revisions of a meeting');
@@ -41,6 +41,20 @@ test('other content under new request ids counts up; what is known is a duplicat
   }
   const keys = (await bench.entriesOf('readai')).map(([, fields]) => fields[3]);
   assert.equal(keys, [1, 2, 3, 4].map(revision));
+});
+
+test('what is only asked about is answered as it would be, and changes nothing', async () => {
+  const asked = async (content: string, request?: string) => {
+    const { status, idempotencyKey } = await bench.append(reported(content, request), ONLY_ASKED);
+    return [status, idempotencyKey];
+  };
+  assert.equal(await asked('A', 'q1'), ['accepted', MEETING_KEY]);
+  assert.is(await bench.redis.dbsize(), 0);
+  await bench.append(reported('A', 'q1'));
+  const before = [await bench.redis.dbsize(), await bench.progressOf(MEETING_KEY)];
+  assert.equal(await asked('A', 'q2'), ['duplicate', MEETING_KEY]);
+  assert.equal(await asked('B', 'q3'), ['accepted', revision(2)]);
+  assert.equal([await bench.redis.dbsize(), await bench.progressOf(MEETING_KEY)], before);
 });
 
 test('a known request id is a duplicate, whatever it carries now', async () => {

@@ -225,6 +225,21 @@ test('`show` tells of a failure whether it stands, and of what waits until when,
   assert.match(waits, 'waits in enrich: m (c), attempts spent: 2\n');
 });
 
+test('`show` of a rejected webhook tells why, and what a redrive can do', async () => {
+  const fields = { type: 'webhook.rejected', key: 'rejected:calendly:20', v: '1', data: '{}', source: 'calendly' };
+  await put('events:rejected', '20-0', { ...fields, reason: 'invalid_json' });
+  await put('events:rejected', '21-0', { ...fields, reason: 'changed', of: 'calendly:invitee.created:A' });
+  const [unusable, changed] = [
+    await runGvi(['show', 'rejected-20-0'], settings()),
+    await runGvi(['show', 'rejected-21-0'], settings()),
+  ];
+  assert.match(unusable.stdout, /^not usable: invalid_json\ntry again once .*rejected-20-0$/m);
+  assert.match(
+    changed.stdout,
+    /^other content of calendly:invitee.created:A, .*\nwhere that .* failed .*rejected-21-0$/m,
+  );
+});
+
 test('`status` says where there is something to do and no worker to do it', async () => {
   const redis = server.connect();
   const KEYS = makeKeys('alone:');

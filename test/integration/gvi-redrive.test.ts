@@ -46,6 +46,17 @@ async function operations(): Promise<Operation[]> {
   return entries.map(([, flat]) => JSON.parse(flat[flat.indexOf('data') + 1]!) as Operation);
 }
 
+/** As ingest keeps it. */
+async function keepChanged(body: string, key: string): Promise<string> {
+  const kept = await history.reject(body);
+  const id = kept.slice('rejected-'.length);
+  const { redis, keys } = history;
+  const stream = keys.stream('events:rejected');
+  const [[, flat] = ['', []]] = await redis.xrange(stream, id, id);
+  const fields = flat.map((value, index) => (flat[index - 1] === 'reason' ? 'changed' : value));
+  return `rejected-${await redis.xadd(stream, '*', ...fields, 'of', key)}`;
+}
+
 const countOf = (stream: 'events:failed' | 'events:alerted') => history.redis.xlen(history.keys.stream(stream));
 
 test('--all takes what its filters leave, and says in events:operations who redrove which', async () => {
@@ -135,6 +146,30 @@ test('a rejected webhook whose body can be used now is taken in, once', async ()
   await history.ended(taken.as);
   const broken = await gvi('redrive', await history.reject('{'));
   assert.equal([broken.code, broken.said.answers[0].answer], [1, 'unusable']);
+});
+
+test('other content of an event is tried only where that has failed, and the answer says why; a dry run says the same', async () => {
+  const fixture = readFileSync(join(import.meta.dirname, '..', 'fixtures', 'calendly_invitee_created.json'), 'utf8');
+  const changed = fixture.replace(/"name": "[^"]*"/, '"name": "Another"');
+  const taken = await gvi('redrive', await history.reject(fixture));
+  const eventId = taken.said.answers[0].as;
+  await history.ended(eventId);
+  const { key } = (await history.redis.xrange(history.keys.stream('events:calendly'), '-', '+')).map(([, flat]) => ({
+    key: flat[flat.indexOf('key') + 1]!,
+  }))[0]!;
+  const kept = await keepChanged(changed, key);
+  for (const dryRun of [['--dry-run'], []]) {
+    const { code, said } = await gvi('redrive', kept, ...dryRun);
+    assert.equal([code, said.count, said.answers], [1, 0, [{ eventId: kept, answer: 'changed', as: eventId }]]);
+  }
+  assert.is(await history.redis.xlen(history.keys.stream('events:calendly')), 1);
+  await history.redis.hset(history.keys.progress(key), 'state', 'failed');
+  await history.redis.del(history.keys.idemProcessed(key));
+  const foreseen = await gvi('redrive', kept, '--dry-run');
+  assert.equal([foreseen.code, foreseen.said.answers], [0, [{ eventId: kept, answer: 'taken_in' }]]);
+  assert.is(await history.redis.xlen(history.keys.stream('events:calendly')), 1);
+  assert.is((await gvi('redrive', kept)).said.answers[0].answer, 'taken_in');
+  assert.is(await history.redis.xlen(history.keys.stream('events:calendly')), 2);
 });
 
 test('--all says with its exit code that one could not be tried again', async () => {

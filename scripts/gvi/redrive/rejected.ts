@@ -1,16 +1,17 @@
 /** Tries a webhook again that was authentic but unusable: its body goes the way of a delivery, from the JSON on. */
 import { parseJson } from '../../../src/ingest/parse-json.js';
 import { makeSources } from '../../../src/ingest/sources/index.js';
-import { makeAppend } from '../../../src/lib/append.js';
+import { makeAppend, nameDelivery, ONLY_ASKED } from '../../../src/lib/append.js';
 import { parseEventId } from '../../../src/lib/event-id.js';
 import type { CommandContext } from '../command.js';
 
 /**
  * - `taken_in`: as a new event; `known`: its event is known, by an earlier redrive or another delivery;
+ * - `changed`: its event is known, and had other content: as a delivery it counts only where that event has failed;
  * - `unusable`: it still is; `ignored`: of no use to this service; `gone`: not in the stream any more.
  */
 export type RejectedAnswer = {
-  answer: 'taken_in' | 'known' | 'unusable' | 'ignored' | 'gone';
+  answer: 'taken_in' | 'known' | 'changed' | 'unusable' | 'ignored' | 'gone';
   /** The event that it became, or is known by. */
   as?: string;
 };
@@ -29,13 +30,13 @@ export function makeRedriveRejected({ redis, keys, config }: CommandContext) {
     const reading = json === undefined ? undefined : source.read(json, found.body);
     if (reading === undefined || reading.kind === 'invalid') return { answer: 'unusable' };
     if (reading.kind === 'ignored') return { answer: 'ignored' };
-    if (isDryRun) return { answer: 'taken_in' };
-    const { status, eventId: as } = await append(reading);
-    return { answer: status === 'accepted' ? 'taken_in' : 'known', ...(as === null ? {} : { as }) };
+    const { status, eventId: as } = await append(reading, isDryRun ? ONLY_ASKED : nameDelivery());
+    const known = found.reason === 'changed' ? 'changed' : 'known';
+    return { answer: status === 'accepted' ? 'taken_in' : known, ...(as ? { as } : {}) };
   };
 
   /** The bytes as they came: they need be neither JSON nor UTF-8. */
-  async function readBody(eventId: string): Promise<{ source: string; body: Buffer } | undefined> {
+  async function readBody(eventId: string): Promise<{ source: string; reason: string; body: Buffer } | undefined> {
     const ref = parseEventId(eventId);
     if (ref === undefined) return undefined;
     const [entry] = await redis.xrangeBuffer(keys.stream(ref.stream), ref.id, ref.id);
@@ -43,6 +44,6 @@ export function makeRedriveRejected({ redis, keys, config }: CommandContext) {
     const field = (name: string) =>
       fields[fields.findIndex((part, index) => index % 2 === 0 && String(part) === name) + 1];
     const body = field('data');
-    return body === undefined ? undefined : { source: String(field('source')), body };
+    return body === undefined ? undefined : { source: String(field('source')), reason: String(field('reason')), body };
   }
 }

@@ -13,7 +13,8 @@
 --                   11 hash of the request id ('' for none)
 --                   KEYS 5 request ids of duplicates
 -- A delivery makes one entry, however often it is sent: its name stands in that. Another one of an
--- event that has failed, or of which an entry was deleted before its end, is a new try.
+-- event that has failed, or of which an entry was deleted before its end, is a new try. One without a name is only asked
+-- about: the answer is the same, without the id of what would be made, and nothing changes.
 -- Answers {'accepted' | 'duplicate', event id of the current try or '', key, 'changed' or ''}.
 local mode, lifetime, data, hash = ARGV[1], ARGV[2], ARGV[7], ARGV[8]
 local prefix = string.sub(KEYS[4], 1, #KEYS[4] - #('progress:' .. ARGV[5]))
@@ -113,6 +114,7 @@ local function keep_changed(entry)
   return 'changed'
 end
 
+local is_question = mode ~= 'once' and ARGV[9] == ''
 local revision = mode == 'revisions' and find_revision(ARGV[11]) or 1
 local suffix = revision > 1 and ':r' .. revision or ''
 local entry = { stream = KEYS[1], seen = KEYS[2] .. suffix, progress = KEYS[4] .. suffix, stream_name = ARGV[3],
@@ -125,10 +127,12 @@ local has_vanished, undone = false, nil
 if not state then has_vanished, undone = find_vanished(entry) end
 local has_failed = state == 'failed' or has_vanished
 if is_known and (not has_failed or has_made_entry(entry, ARGV[9])) then
+  if is_question then return { 'duplicate', event_id or '', entry.key, '' } end
   if mode == 'revisions' then remember_duplicate(revision, ARGV[11]) end
   return { 'duplicate', event_id or '', entry.key, mode == 'unchanged' and keep_changed(entry) or '' }
 end
 
+if is_question then return { 'accepted', '', entry.key, '' } end
 if mode == 'once' then return { 'accepted', reject(entry, ARGV[9], ARGV[10]), entry.key, '' } end
 
 if mode == 'revisions' and ARGV[11] ~= '' then
