@@ -289,10 +289,11 @@ function parseFieldMap(text: string | undefined): FieldMap {
       'ZOHO_FIELD_MAP: should be JSON, or the path of a JSON file, such as {"company":{"field":"Company","owner":"person"}}',
     ]);
   }
-  const unknown = Object.keys(map).filter((ours) => !LEAD_FIELDS.includes(ours));
+  const unknown = Object.keys(map).flatMap((ours, index) => (LEAD_FIELDS.includes(ours) ? [] : [index + 1]));
   if (unknown.length === 0) return map;
+  // By its place, as what stands there is of the value.
   throw configError([
-    `ZOHO_FIELD_MAP: ${unknown.map((ours) => JSON.stringify(ours)).join(', ')} should be one of ${LEAD_FIELDS.join(', ')}`,
+    `ZOHO_FIELD_MAP: should name our fields alone, and its number ${unknown.join(', ')} is none of ${LEAD_FIELDS.join(', ')}`,
   ]);
 }
 
