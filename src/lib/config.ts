@@ -32,13 +32,14 @@ const anyWhole = ({ min = 1, max = Number.MAX_SAFE_INTEGER }: { min?: number; ma
 
 const whole = (fallback: number, range: Parameters<typeof anyWhole>[0] = {}) => anyWhole(range).default(fallback);
 
-const positive = (fallback: number) =>
+const positive = (fallback: number, max = Number.MAX_VALUE) =>
   z
     .string()
     .regex(/^\d+(\.\d+)?(e-?\d+)?$/, 'should be a number')
     .transform(Number)
     .refine(Number.isFinite, 'should be a number')
     .refine((value) => value > 0, 'should be more than 0')
+    .refine((value) => value <= max, `should be at most ${max}`)
     .default(fallback);
 
 const port = z
@@ -87,6 +88,12 @@ const domains = commaList
 const REDIS_FORM =
   'should be a URL such as redis://user:password@host:6379 or redis-sentinel://host:26379,host:26379/name, with user and password percent-encoded (%23 for #, %2F for /, %40 for @)';
 const REDIS_SCHEMES = /^(redis|rediss|redis-sentinel|redis-cluster):\/\//;
+
+/** A hundred years: of a longer time Redis refuses the end, in the midst of a script. */
+const DAYS_MAX = 36_500;
+/** What was handed back looks a day idle, which must be long for a claim; and a timer of more than 24 days fires at once. */
+const CLAIM_MS_MAX = 3_600_000;
+const GRACE_MS_MAX = 86_400_000;
 
 /** Where none is set, and RETRY_MAX_MS is not below it. */
 const RETRY_BASE_MS = 1000;
@@ -151,14 +158,14 @@ const schema = z.object({
   INTERNAL_DOMAINS: domains,
   SPOOL_DIR: z.string().optional(),
   SPOOL_MAX_MB: positive(1024),
-  VISIBILITY_TIMEOUT_MS: whole(10_000, { min: 20 }),
+  VISIBILITY_TIMEOUT_MS: whole(10_000, { min: 20, max: CLAIM_MS_MAX }),
   MAX_ATTEMPTS: whole(6),
   RETRY_BASE_MS: anyWhole().optional(),
   RETRY_MAX_MS: whole(300_000),
   OUTAGE_GIVE_UP_HOURS: positive(24),
-  SHUTDOWN_GRACE_MS: whole(25_000, { min: 0 }),
-  IDEMPOTENCY_TTL_DAYS: positive(30),
-  RETENTION_DAYS: positive(90),
+  SHUTDOWN_GRACE_MS: whole(25_000, { min: 0, max: GRACE_MS_MAX }),
+  IDEMPOTENCY_TTL_DAYS: positive(30, DAYS_MAX),
+  RETENTION_DAYS: positive(90, DAYS_MAX),
 });
 
 export type Config = ReturnType<typeof parseConfig>;
