@@ -40,6 +40,7 @@ export function makeApp(deps: IngestDeps): Koa {
   app.on('error', (error: Error) => deps.log.debug({ err: error }, 'an answer could not be sent'));
   app.use(setSecurityHeaders);
   app.use(answerProblems(deps));
+  app.use(refuseUnclearHost);
   app.use(guardDebug(deps));
   app.use(makeRoutes(deps).routes());
   app.use(refuseUnrouted);
@@ -124,6 +125,18 @@ function pathOf(ctx: Context): string {
 const setSecurityHeaders: Middleware = (ctx, next) => {
   ctx.set('X-Content-Type-Options', 'nosniff');
   ctx.set('Cache-Control', 'no-store');
+  return next();
+};
+
+/** Of two hosts the first would count here and the other one perhaps for a proxy in front, where only one of them is this machine. */
+const refuseUnclearHost: Middleware = (ctx, next) => {
+  const { headersDistinct, httpVersion } = ctx.req;
+  const hosts = headersDistinct.host?.length ?? 0;
+  if (hosts > 1 || (hosts === 0 && httpVersion === '1.1')) {
+    throw new HttpProblem(400, 'bad_request', 'The request should name one host.', {
+      headers: { Connection: 'close' },
+    });
+  }
   return next();
 };
 

@@ -37,6 +37,8 @@ export async function serve(
     connectionsCheckingInterval: Math.min(1_000, requestTimeoutMs),
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxHeaderSize: HEAD_BYTES_MAX,
+    // The app refuses it, in the shape of every other refusal.
+    requireHostHeader: false,
   });
   server.timeout = SILENCE_MS;
   // The head's size bounds them. Node would drop those beyond a count in silence, and a proxy's own come last: then a

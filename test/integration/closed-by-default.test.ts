@@ -105,6 +105,16 @@ const HOSTS = [
   '',
 ];
 
+test('a request that names no host, or two, is none, and is told so in the shape of every refusal', async () => {
+  await during({ ALLOW_DEBUG_ENDPOINTS: 'true' }, async (base) => {
+    for (const lines of [[], ['Host: localhost', 'Host: evil.example'], ['Host: localhost', 'Host: localhost']]) {
+      const head = ['GET /debug/info HTTP/1.1', ...lines].join('\r\n');
+      const [answer] = await exchange(base, `${head}\r\n\r\n`);
+      assert.equal([answer!.status, JSON.parse(answer!.body).error.code], [400, 'bad_request']);
+    }
+  });
+});
+
 test('allowed, without a token: this machine alone, by its own name, and nothing that came through a proxy', async () => {
   await during({ ALLOW_DEBUG_ENDPOINTS: 'true' }, async (base) => {
     for (const host of ['localhost', '127.0.0.1:8000', '[::1]']) {
