@@ -1,6 +1,7 @@
 /** Whether a webhook would be taken in now: Redis answers, and lets us write; or the spool does. */
 import type { Keys } from '../lib/keys.js';
 import type { RedisClient } from '../lib/redis.js';
+import { loadScript } from '../lib/scripts.js';
 import type { Readiness } from './app.js';
 import type { Spool } from './spool/spool.js';
 
@@ -13,8 +14,12 @@ export type ReadinessDeps = {
   spool?: Pick<Spool, 'health'> | undefined;
 };
 
-/** A write is the only proof: a replica, a full memory and a full disk all answer PING. */
+/**
+ * A write is the only proof, and by a script, as webhooks are: a replica, a full memory and a full disk all answer PING, and a
+ * user may be allowed one command and not another.
+ */
 export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
+  const run = loadScript(redis, 'ready');
   let asking: Promise<Readiness> | undefined;
 
   // Anyone may ask, so those who ask at once share one write.
@@ -26,7 +31,7 @@ export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
   };
 
   async function ask(): Promise<Readiness> {
-    const write = redis.set(keys.readiness(), '1', 'PX', 10_000);
+    const write = run([keys.readiness(), keys.stream('events:calendly')], []);
     const reply = await Promise.race([write.then(() => 'up', refusalOf), silence()]);
     const health = spool?.health();
     return {

@@ -47,6 +47,22 @@ test('not ready while Redis takes no writes', async () => {
   assert.equal(errorOf(webhook), [503, 'unavailable']);
 });
 
+for (const right of ['xadd', 'hset', 'evalsha']) {
+  test(`not ready while our user may not do what a webhook needs: ${right}`, async () => {
+    const base = await bench.start();
+    const post = (id: string) => postCalendly(base, JSON.stringify(booking({ uri: `https://x/${right}-${id}` })));
+    assert.is((await send(`${base}/readyz`)).status, 200);
+    assert.is((await post('before')).status, 202);
+    await bench.redis.call('ACL', 'SETUSER', 'default', `-${right}`);
+    const answer = await send(`${base}/readyz`);
+    const webhook = await post('meanwhile');
+    await bench.redis.call('ACL', 'SETUSER', 'default', `+${right}`);
+    assert.equal([answer.status, answer.body], [503, { status: 'unavailable', redis: 'not_writable' }]);
+    assert.equal(errorOf(webhook), [503, 'unavailable']);
+    assert.is((await send(`${base}/readyz`)).status, 200);
+  });
+}
+
 const debug = {
   info: async () => ({ version: '1' }),
   event: async (eventId: string) => (eventId === 'calendly-1-0' ? { eventId, status: 'queued' } : undefined),

@@ -245,8 +245,7 @@ export const NO_POINTS: Record<string, string> = {
   'GET /crm/v8/Leads': READS,
   'GET /crm/v8/Leads/{id}/Notes': READS,
   ...allAre(OF_CONNECTION, 'client hello ping quit evalsha'),
-  ...allAre(RUNS_OUT, 'del pexpire'),
-  'release-lease': RUNS_OUT,
+  ...allAre(RUNS_OUT, 'del pexpire ready release-lease'),
   eval: 'it keeps and locks the token of the CRM, each for a time',
   'find-vanished': 'what it has reported it does not report again: vanished.test.ts',
   ...allAre(
