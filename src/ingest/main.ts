@@ -67,7 +67,8 @@ async function main(): Promise<void> {
   // For what no request waits for.
   const drainRedis = connectRedis({ url: config.redisUrl, role: 'drain' });
   const appendLater = makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
-  const recent = keepRecent({ redis, laterRedis: drainRedis, keys, append: appendLater, log });
+  const knownMs = config.idempotencyTtlS * 1_000;
+  const recent = keepRecent({ redis, laterRedis: drainRedis, keys, append: appendLater, log, knownMs });
   recent.addMetrics(metrics.registry);
   const append = recent.keeping(makeAppend({ ...config, redis }));
   const drainAppend = recent.keepingRepeats(appendLater);

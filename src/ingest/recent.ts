@@ -38,6 +38,8 @@ export type RecentOptions = {
   everyMs?: number;
   /** Before the last time that Redis was seen to be the same: an outage may last as long as it likes. */
   keptMs?: number;
+  /** [for ever] How long Redis knows what it took in at the least: then it may be done with, trimmed, and taken for new. */
+  knownMs?: number;
   /** Of the bodies; the oldest go first. */
   bytesMax?: number;
 };
@@ -63,7 +65,8 @@ const RETRY_MS_MAX = 2_000;
 const REFUSALS_MAX = 5;
 
 export function keepRecent(options: RecentOptions): Recent {
-  const { keys, append, log, everyMs = EVERY_MS, keptMs = KEPT_MS, bytesMax = BYTES_MAX } = options;
+  const { keys, append, log, everyMs = EVERY_MS, knownMs = Number.POSITIVE_INFINITY, bytesMax = BYTES_MAX } = options;
+  const keptMs = Math.min(options.keptMs ?? KEPT_MS, knownMs / 2);
   const streams = STREAMS.map((stream) => keys.stream(stream));
   const stopping = new AbortController();
   const [later, requests] = [options.laterRedis, options.redis].map(makeConnection) as [Connection, Connection];

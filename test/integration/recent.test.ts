@@ -128,6 +128,20 @@ test('it is appended again, in order; what is there makes no second entry', asyn
   assert.match(await registry.metrics(), 'gvi_ingest_appended_again_total 2');
 });
 
+test('what may be done with and trimmed by then is not appended again', async () => {
+  await start({ knownMs: 2 * LAG_MS });
+  for (const name of ['first', 'second']) await append(booked(name));
+  await pass(LAG_MS + 300);
+  await redis.xdel(stream, (await redis.xrevrange(stream, '+', '-', 'COUNT', 1))[0]![0]);
+  await redis.del(keys.progress('second'), keys.idemSeen('second'));
+  await append(booked('third'));
+  await endRedis(server);
+  await server.restart();
+  await waitFor('it to look', saidItLooks);
+  await pass(300);
+  assert.equal(await read(), ['first', 'third']);
+});
+
 test('a replica that lags far behind is given all of it when it takes over', async () => {
   await startOverLinks();
   await append(booked('first'));
