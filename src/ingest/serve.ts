@@ -1,6 +1,7 @@
 /** Listens, and stops without dropping what is in flight. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { ConfigError } from '../lib/config.js';
 import { boundConnections } from './connections.js';
 import { answerProtocolErrors } from './protocol-errors.js';
 import { boundRequests } from './requests.js';
@@ -71,9 +72,11 @@ export async function serve(
 
 function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    const refuse = ({ code }: NodeJS.ErrnoException) =>
+      reject(new ConfigError(`PORT: should be a port that is free and allowed; this one is not (${code})`));
+    server.once('error', refuse);
     server.listen(port, () => {
-      server.off('error', reject);
+      server.off('error', refuse);
       resolve();
     });
   });
