@@ -2,6 +2,7 @@
  * The operators' tool: `npm run -s gvi -- <command>`. Exits 0 when it did what was asked, 1 when it could not, 2 on wrong
  * usage; every command takes `--json`.
  */
+import { StoreUnavailableError } from '../src/lib/append.js';
 import { UsageError } from '../src/lib/command-line.js';
 import { ConfigError, loadConfig } from '../src/lib/config.js';
 import { endOnCrash } from '../src/lib/crash.js';
@@ -94,6 +95,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 function sayWhy(error: unknown): string {
   if (error instanceof ConfigError || error instanceof UsageError) return error.message;
+  if (error instanceof StoreUnavailableError) return sayWhy(error.cause);
   const fault = judgeRedisError(error);
   if (fault === undefined || fault.kind === 'ours') return describeError(error).stack;
   const refusal = describeRefusal(error);

@@ -147,8 +147,12 @@ async function redriveEach(
     bar.add(some.length);
     if (answers.length - recorded >= EVENT_IDS_MAX) await recordRest();
   }
-  for (const eventId of rejected) answers.push({ eventId, ...(await redriveRejected(eventId, { isDryRun })) });
-  await recordRest();
+  try {
+    for (const eventId of rejected) answers.push({ eventId, ...(await redriveRejected(eventId, { isDryRun })) });
+  } finally {
+    // Also where Redis takes no more of them.
+    await recordRest();
+  }
   if (failures.length > AT_ONCE) bar.end();
   return answers;
 }

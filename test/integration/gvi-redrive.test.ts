@@ -148,6 +148,28 @@ test('a rejected webhook whose body can be used now is taken in, once', async ()
   assert.equal([broken.code, broken.said.answers[0].answer], [1, 'unusable']);
 });
 
+test('where Redis takes no more, what was taken in is recorded, and why is told in one line', async () => {
+  const fixture = readFileSync(join(import.meta.dirname, '..', 'fixtures', 'calendly_invitee_created.json'), 'utf8');
+  const known = await history.reject(fixture);
+  const other = await history.reject(
+    fixture.replace(/"uri": "[^"]*invitees[^"]*"/, '"uri": "https://x/invitees/OTHER"'),
+  );
+  const { redis, keys } = history;
+  // Of the second alone: its progress is none.
+  await redis.set(keys.progress('calendly:invitee.created:OTHER'), 'of another type');
+  const half = await gvi('redrive', known, other);
+  assert.is(half.code, 1);
+  assert.equal(
+    (await operations()).map(({ eventIds }) => eventIds),
+    [[known]],
+  );
+  await redis.del(keys.progress('calendly:invitee.created:OTHER'));
+  await server.connect().config('SET', 'maxmemory', '1');
+  const full = await gvi('redrive', other);
+  await server.connect().config('SET', 'maxmemory', '0');
+  assert.equal([full.code, full.stderr], [1, 'Redis does not do this now (OOM).\n']);
+});
+
 test('other content of an event is tried only where that has failed, and the answer says why; a dry run says the same', async () => {
   const fixture = readFileSync(join(import.meta.dirname, '..', 'fixtures', 'calendly_invitee_created.json'), 'utf8');
   const changed = fixture.replace(/"name": "[^"]*"/, '"name": "Another"');
