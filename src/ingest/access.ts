@@ -22,7 +22,7 @@ export function decideAccess(visitor: Visitor, { tokens, isProduction }: AccessR
     return !isProduction && isLocal(visitor) ? { kind: 'granted', name: 'local' } : { kind: 'hidden' };
   }
   const { authorization, cookie } = visitor.headers;
-  const bearer = /^Bearer +(\S+)$/i.exec(authorization?.trim() ?? '')?.[1];
+  const bearer = /^Bearer +(.+)$/i.exec(authorization?.trim() ?? '')?.[1];
   const session = findCookie(cookie ?? '', SESSION_COOKIE);
   const known = tokens.filter(
     ({ token }) =>
@@ -51,8 +51,8 @@ function findCookie(header: string, name: string): string | undefined {
   return pairs.find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
-/** Hashed first: only texts of equal length can be compared in constant time. */
+/** Hashed first: only texts of equal length can be compared in constant time. Node reads header bytes as Latin-1. */
 function isSame(given: string, expected: string): boolean {
-  const hash = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(hash(given), hash(expected));
+  const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest();
+  return timingSafeEqual(hash(Buffer.from(given, 'latin1')), hash(Buffer.from(expected, 'utf8')));
 }

@@ -85,6 +85,16 @@ for (const authorization of [
   });
 }
 
+token('a token of any characters opens, as its bytes are sent', () => {
+  const tokens = [{ name: 'ada', token: 'a tökén, of w😀rds' }];
+  // As Node reads the bytes of a header.
+  const authorization = Buffer.from(`Bearer ${tokens[0]!.token}`, 'utf8').toString('latin1');
+  assert.equal(decideAccess(visit({ authorization }), { tokens, isProduction: true }), {
+    kind: 'granted',
+    name: 'ada',
+  });
+});
+
 token('being at this machine does not replace a token', () => {
   assert.is(decideAccess(visit(), { ...rule, isProduction: false }).kind, 'unauthorized');
 });
