@@ -64,7 +64,8 @@ end
 local function remember_duplicate(revision, request)
   if request == '' or redis.call('HEXISTS', KEYS[4], 'q:' .. request) == 1 then return end
   redis.call('HSET', KEYS[5], request, revision)
-  redis.call('EXPIRE', KEYS[5], lifetime)
+  -- They are trimmed with the meeting; of one that only a mark is left of there is nothing to trim.
+  if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('EXPIRE', KEYS[5], lifetime) end
 end
 
 -- Whether a try of the event is this very delivery's. Its entries are asked, so that nothing more is kept of each event; it
