@@ -4,8 +4,11 @@
  */
 import { isDeeperThan, JSON_DEPTH_MAX } from '../lib/codec.js';
 
-/** The report of a meeting of three hours has some 15,000; of very many small ones each megabyte takes a second. */
-export const JSON_VALUES_MAX = 100_000;
+/**
+ * The report of a meeting of three hours has some 15,000, ten megabytes of such a report 200,000; of very many small ones each
+ * megabyte takes a second.
+ */
+export const JSON_VALUES_MAX = 250_000;
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 

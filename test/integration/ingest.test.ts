@@ -231,13 +231,24 @@ test('a shape that is not the expected one is quarantined as an invalid payload'
   ]);
 });
 
+test('a report of a meeting as long as the limit of the body allows is taken in', async () => {
+  const base = await bench.start();
+  const words =
+    'so what we would like to see in a pilot is that three sites can work on it together, and that the '.repeat(2);
+  const block = { start_time: '1794322800000', end_time: '1794322805900', speaker: { name: 'Ada Lovelace' }, words };
+  const body = JSON.stringify(report({ transcript: { speaker_blocks: Array(33_000).fill(block), speakers: [] } }));
+  assert.ok(body.length > 9 * 1024 * 1024 && body.length < 10 * 1024 * 1024, String(body.length));
+  const answer = await postReadai(base, body);
+  assert.equal([answer.status, answer.body.status], [202, 'accepted']);
+});
+
 test('a body of more values than anybody sends is quarantined unread, and the log says why', async () => {
   const base = await bench.start();
   const answer = await postReadai(base, JSON.stringify(report({ action_items: Array(1_000_000).fill(1) })));
   assert.equal([answer.status, answer.body.status], [202, 'quarantined']);
   assert.is((await bench.entriesOf('rejected'))[0]![1].at(-1), 'invalid_json');
   const line = bench.logLines().find(({ status }) => status === 'quarantined');
-  assert.is(line?.unusable, 'The body has more than 100000 values.');
+  assert.is(line?.unusable, 'The body has more than 250000 values.');
 });
 
 test('each webhook leaves one log line without a person in it, and a figure', async () => {
