@@ -28,6 +28,7 @@ export async function startTestWorker(options: {
   keyPrefix?: string;
   env?: Record<string, string>;
   bounds?: WorkerOptions['bounds'];
+  onDead?: () => void;
   log?: Logger;
 }) {
   const config = parseConfig({
@@ -42,6 +43,7 @@ export async function startTestWorker(options: {
     ...{ config, redis, keys, consumers: options.consumers, projections: options.projections ?? [] },
     concurrency: options.concurrency,
     ...(options.bounds === undefined ? {} : { bounds: options.bounds }),
+    ...(options.onDead === undefined ? {} : { onDead: options.onDead }),
     log: options.log ?? pino({ level: process.env.TEST_LOG ?? 'silent' }),
   });
   return {

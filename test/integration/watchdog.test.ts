@@ -289,6 +289,41 @@ test('a worker answers its health check while Redis is frozen', async () => {
   own.kill('SIGCONT');
 });
 
+test('while writes are paused, as for a failover, a worker waits and counts as alive', async () => {
+  const own = await startRedis();
+  ends.push(() => own.stop());
+  let dead = 0;
+  let handled = 0;
+  const worker = await startTestWorker({
+    ...{ redisUrl: own.url, bounds: { reconnectMs: 500, deadMs: 1_000, endMs: 1_500 } },
+    onDead: () => {
+      dead += 1;
+    },
+    consumers: [
+      defineConsumer({
+        name: 'enrich',
+        on: ['calendly.invitee.created'],
+        emits: [],
+        async handle() {
+          handled += 1;
+          return [];
+        },
+      }),
+    ],
+  });
+  ends.push(() => worker.stop());
+  const operator = own.connect();
+  await operator.call('CLIENT', 'PAUSE', '60000', 'WRITE');
+  const pausedAt = performance.now();
+  await waitFor('longer than a loop may stand', () => performance.now() - pausedAt > 4_000);
+  assert.is(dead, 0);
+  assert.ok(worker.isAlive());
+  await operator.call('CLIENT', 'UNPAUSE');
+  const key = 'calendly:invitee.created:a';
+  await appendWebhook(worker, { type: 'calendly.invitee.created', key, body: booking('a') });
+  await waitFor('it to be handled', () => handled === 1);
+});
+
 test('consumers of workers that were killed go, those that hold something stay', async () => {
   await redis.xgroup('CREATE', keys.stream('events:calendly'), 'enrich', '0', 'MKSTREAM');
   await add('a');

@@ -108,7 +108,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   for (const event of ['ready', '+node']) redis.on(event, onReady);
   const watchdog = watchLoops({
     lastLoopAt: () => runners.map((runner) => runner.lastLoopAt()),
-    probe: () => askRedis(config.redisUrl),
+    probe: () => askRedis(config.redisUrl, keys),
     reconnect() {
       for (const bell of bells) bell.replace();
       replaceLinks(redis);
@@ -163,11 +163,11 @@ function countRepairs({ registry }: WorkerMetrics): Counter<'group'> {
   });
 }
 
-/** Throws where Redis does not answer. */
-async function askRedis(url: string): Promise<void> {
+/** Throws where Redis does not answer. By a script, as the loops do: while writes are paused, as for a failover, PING is answered. */
+async function askRedis(url: string, keys: Keys): Promise<void> {
   const client = connectRedis({ url, role: 'tool' });
   try {
-    await client.ping();
+    await client.eval('return 1', 1, keys.readiness());
   } finally {
     client.disconnect();
   }
