@@ -83,12 +83,19 @@ function makeWorld() {
   return Object.assign(world, { consumer });
 }
 
+/** How often any cursor was set. */
+async function countMoves(): Promise<number> {
+  return Number(/cmdstat_xgroup\|setid:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
+}
+
 async function start(
   consumer: Parameters<typeof startTestWorker>[0]['consumers'][number],
   env = {},
+  concurrency?: number,
 ): Promise<TestWorker> {
   const worker = await startTestWorker({
     ...{ redisUrl: server.url, keyPrefix: keys.prefix, consumers: [consumer] },
+    ...(concurrency === undefined ? {} : { concurrency }),
     env: { RETRY_BASE_MS: '100', RETRY_MAX_MS: '100', MAX_ATTEMPTS: '500', ...env },
   });
   workers.push(worker);
@@ -155,6 +162,47 @@ for (const [name, mangle] of Object.entries(manglings)) {
     await finish(second, names);
   });
 }
+
+const movesAhead: Record<string, () => Promise<unknown>> = {
+  'XGROUP SETID $': () => redis.xgroup('SETID', calendly(), 'enrich', '$'),
+  'XGROUP SETID into the future': () => redis.xgroup('SETID', calendly(), 'enrich', '9999999999999-0'),
+  'XGROUP DESTROY and CREATE at the end': async () => {
+    await redis.multi().xgroup('DESTROY', calendly(), 'enrich').xgroup('CREATE', calendly(), 'enrich', '$').exec();
+  },
+};
+
+for (const [name, move] of Object.entries(movesAhead)) {
+  test(`${name} over a backlog passes nothing over, and doubles nothing`, async () => {
+    const world = makeWorld();
+    const first = await start(world.consumer);
+    const names = await fill();
+    await first.stop();
+    for (const backlog of ['slow3', 'done4', 'done5']) {
+      await add(backlog);
+      names.push(backlog);
+    }
+    await move();
+    world.calls.splice(0);
+    world.calls.push('done1', 'done2', 'done3');
+    await start(world.consumer);
+    await finish(world, names);
+  });
+}
+
+test('a cursor whose reading Redis does not count is not taken for one that was moved ahead', async () => {
+  const world = makeWorld();
+  for (let n = 0; n < 2; n += 1) await start(world.consumer, {}, 1);
+  await add('done0');
+  await waitFor('the first', async () => (await enriched()).length === 1);
+  await redis.xgroup('SETID', calendly(), 'enrich', '0');
+  const before = await countMoves();
+  const isOver = async () => (await redis.hget(keys.cursors('enrich'), 'upto:events:calendly')) === null;
+  await waitFor('what was handed out to be looked at', async () => (await countMoves()) > before && (await isOver()));
+  const moves = await countMoves();
+  await Promise.all(Array.from({ length: 50 }, (_, n) => add(`done${n + 1}`)));
+  await waitFor('all', async () => (await enriched()).length === 51);
+  assert.is(await countMoves(), moves);
+});
 
 test('a group that was there for long is made again where it was, and looks at nothing old', async () => {
   const world = makeWorld();

@@ -234,7 +234,7 @@ end
 
 -- What is remembered of a group's way through its streams (`cursors:{group}`), for each stream by its name:
 --   done  every entry up to here is finished, or put off; what is claimed anew below it brings it back
---   high  up to here entries were handed out when last looked
+--   high  up to here entries were handed out when last looked, or read where Redis does not count what is read
 --   upto  after the cursor went back: what is handed out up to here may have been handed out before
 --   hold  until then nothing of that is handed out, so that those who still work on it can say so (ms)
 -- And `in:{stream}:{consumer}` for each consumer that was seen to hold something of it, until we take it out ourselves.
@@ -249,8 +249,9 @@ local function begin_span(cursors, name, stream, group, from, upto)
 end
 
 -- The span that a group goes through for the second time, {upto, hold}; nothing as a rule. A cursor that is behind where it
--- was once was moved by hand, or Redis has forgotten: then such a span begins, after what is known to be done.
-local function repeated_span(cursors, name, stream, group, delivered, known)
+-- was once was moved by hand, or Redis has forgotten: then such a span begins, after what is known to be done. So it does
+-- where the cursor was moved ahead by hand: what it passed over was never handed out.
+local function repeated_span(cursors, name, stream, group, delivered, came_by_reading, known)
   local found = redis.call('HMGET', cursors, 'upto:' .. name, 'hold:' .. name, 'high:' .. name, 'done:' .. name)
   local upto, hold, high, done = found[1], found[2], found[3], found[4]
   local furthest = high or '0-0'
@@ -262,6 +263,11 @@ local function repeated_span(cursors, name, stream, group, delivered, known)
     if is_after(furthest, last) then furthest = last end
   end
   if upto and is_after(upto, delivered) and not is_after(furthest, upto) then return { upto = upto, hold = tonumber(hold) } end
+  if high and not came_by_reading and is_after(delivered, furthest) then
+    last = last_id_of(stream)
+    local to = is_after(delivered, last) and last or delivered
+    return begin_span(cursors, name, stream, group, done and not is_after(done, to) and done or '0-0', to)
+  end
   if not is_after(furthest, delivered) then return end
   redis.call('HSET', cursors, 'high:' .. name, delivered)
   if not is_after(last, delivered) then return end

@@ -40,8 +40,9 @@ local function forget_removed(stream, name)
 end
 
 for i = 2, #KEYS do
-  local name, delivered = ARGV[i + 1], cursor_of(KEYS[i], group)
-  local span = delivered and repeated_span(KEYS[1], name, KEYS[i], group, delivered)
+  local name = ARGV[i + 1]
+  local delivered, came_by_reading = cursor_of(KEYS[i], group)
+  local span = delivered and repeated_span(KEYS[1], name, KEYS[i], group, delivered, came_by_reading)
   if delivered and forget_removed(KEYS[i], name) then
     begin_span(KEYS[1], name, KEYS[i], group, redis.call('HGET', KEYS[1], 'done:' .. name) or '0-0', span and span.upto or delivered)
   elseif delivered and not span then

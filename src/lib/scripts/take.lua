@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Hands new entries to a consumer, no more than it has slots for, and says of each whether the pipeline is done with its
 -- event already. Where a group's cursor is not where its reading brought it (made again, or moved by hand) each entry that
--- it may have had before is looked at first: what is held is left to its owner, what is put off or done is passed over.
+-- it may have had before, or was moved past, is looked at first: what is held is left to its owner, what is put off or done is passed over.
 --
 -- KEYS: cursors, attempts, strikes, then the streams
 -- ARGV: group, consumer, count, key prefix, room in the isolation slot, then for each stream its name and up to where this
@@ -59,23 +59,28 @@ local function take_again(i, span)
     from = id
   end
   redis.call('XGROUP', 'SETID', KEYS[i], group, is_end and span.upto or from)
-  if is_end then redis.call('HDEL', KEYS[1], 'upto:' .. name_at(i), 'hold:' .. name_at(i)) end
+  if is_end then
+    redis.call('HDEL', KEYS[1], 'upto:' .. name_at(i), 'hold:' .. name_at(i))
+    redis.call('HSET', KEYS[1], 'high:' .. name_at(i), span.upto)
+  end
   answer = 'again'
 end
 
 local function read_fresh(i)
-  local bytes = 0
+  local bytes, last_read = 0, nil
   while room > 0 and bytes < BYTES_MAX do
     local count = math.min(room, READ_STEP)
     local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', KEYS[i], '>')
     local entries = read and read[1][2] or {}
     for _, entry in ipairs(entries) do
-      bytes = bytes + bytes_of(entry[2])
+      bytes, last_read = bytes + bytes_of(entry[2]), entry[1]
       fresh[#fresh + 1] = entry
       add(i, entry)
     end
-    if #entries < count then return end
+    if #entries < count then break end
   end
+  -- Or its cursor would look as if it had been moved ahead by hand.
+  if last_read and not select(2, cursor_of(KEYS[i], group)) then redis.call('HSET', KEYS[1], 'high:' .. name_at(i), last_read) end
 end
 
 -- All are looked at before any is read: what was read would be nobody's if a later one were missing.
@@ -85,7 +90,7 @@ for i = 4, #KEYS do
   local known = ARGV[7 + (i - 4) * 2]
   delivered[i] = cursor
   if not came_by_reading or known == '' or is_after(known, cursor) then
-    spans[i] = repeated_span(KEYS[1], name_at(i), KEYS[i], group, cursor, known ~= '' and known)
+    spans[i] = repeated_span(KEYS[1], name_at(i), KEYS[i], group, cursor, came_by_reading, known ~= '' and known)
   end
 end
 
