@@ -91,4 +91,20 @@ test('with every connection cut again and again, each lead is written once', asy
   assert.is(await pipeline.redis.xlen('events:enriched'), 20);
 });
 
+test('started while Redis takes no writes they wait, and go on when it does', async () => {
+  await pipeline.redis.config('SET', 'min-replicas-to-write', '1');
+  let isStarted = false;
+  const starting = startPipeline({ redisUrl: redis.url, keyPrefix: 'late:', zoho }).then((late) => {
+    isStarted = true;
+    return late;
+  });
+  const waitedFrom = performance.now();
+  await Promise.race([starting, waitFor('a moment', () => performance.now() - waitedFrom > 1_000)]);
+  assert.is(isStarted, false);
+  await pipeline.redis.config('SET', 'min-replicas-to-write', '0');
+  const late = await starting;
+  assert.is((await late.finished(await late.send('calendly', booking('late')))).status, 'processed');
+  await late.stop();
+});
+
 test.run();

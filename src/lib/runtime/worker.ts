@@ -1,6 +1,7 @@
 /** A worker process: some consumer groups and the projector, on three kinds of connection, started and stopped together. */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Counter } from 'prom-client';
 import type { Config } from '../config.js';
@@ -9,6 +10,7 @@ import type { Keys } from '../keys.js';
 import { makeWorkerMetrics, type WorkerMetrics } from '../metrics.js';
 import { type Projection, startProjector } from '../projector.js';
 import { connectRedis, type RedisClient, replaceLinks } from '../redis.js';
+import { judgeRedisError } from '../redis-errors.js';
 import { type Bell, makeBell } from './bell.js';
 import type { WorkPolicy } from './deliverer.js';
 import { type GroupRunner, type Reaping, runGroup } from './group-runner.js';
@@ -57,6 +59,7 @@ const PROJECTOR_END_MS = 700;
 /** After the grace: to abort, to hand back and to leave the groups. */
 const END_MS = 1_000;
 const LEAVE_MS_MIN = 200;
+const START_RETRY_MS = 250;
 
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { config, redis, keys, log, bounds = {} } = options;
@@ -82,8 +85,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const repair = () => makeGroup(upkeep, consumer.name, { wasHere: true });
     return { consumer, common, upkeep, repair };
   });
-  for (const { upkeep, consumer } of groups) await makeGroup(upkeep, consumer.name);
-  await health.refresh(0);
+  for (const { upkeep, consumer } of groups) await untilTaken(() => makeGroup(upkeep, consumer.name));
+  await untilTaken(() => health.refresh(0));
 
   const bells: Bell[] = [];
   const runners = groups.map(({ consumer, common, upkeep, repair }): GroupRunner => {
@@ -98,7 +101,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       reaping: bounds.reaping ?? { everyMs: reapMs, idleMs: reapMs },
     });
   });
-  for (const runner of runners) await runner.start();
+  for (const runner of runners) await untilTaken(() => runner.start());
   const projector = startProjector({ redis, keys, projections: options.projections, owner: name, log });
 
   // What had no answer is sent again, so what its first reply handed out is not known here.
@@ -143,6 +146,20 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     for (const runner of runners) runner.beNoMore();
     for (const event of ['ready', '+node']) redis.off(event, onReady);
     await within(Math.max(LEAVE_MS_MIN, ms), Promise.all(groups.map(({ upkeep }) => upkeep.leave().catch(() => {}))));
+  }
+
+  /** What Redis cannot take for now, as its disk is full or a replica is missing, is waited for as later on, too. */
+  async function untilTaken(work: () => Promise<void>): Promise<void> {
+    for (let isTold = false; ; isTold = true) {
+      try {
+        return await work();
+      } catch (error) {
+        const fault = judgeRedisError(error);
+        if (fault === undefined || fault.kind === 'ours' || fault.kind === 'configuration') throw error;
+        if (!isTold) log.error({ code: fault.code }, 'redis takes no writes; waiting until it does');
+        await sleep(START_RETRY_MS);
+      }
+    }
   }
 
   async function makeGroup(upkeep: GroupUpkeep, group: string, { wasHere = false } = {}): Promise<void> {
