@@ -51,6 +51,12 @@ async function main(): Promise<void> {
   // What operators ask for must not stand in the way of a webhook.
   const queries = connectRedis({ url: config.redisUrl, role: 'queries' });
   const keys = makeKeys(config.keyPrefix);
+  // For what no request waits for.
+  const drainRedis = connectRedis({ url: config.redisUrl, role: 'drain' });
+  const appendLater = makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
+  // Not later: until it knows which Redis that is, what was spooled waits.
+  const knownMs = config.idempotencyTtlS * 1_000;
+  const recent = keepRecent({ redis, laterRedis: drainRedis, keys, append: appendLater, log, knownMs });
   const metrics = makeIngestMetrics();
   const watch = await watchRedis({
     ...{ redis: queries, keys, config, log, waitMs: REDIS_WAIT_MS },
@@ -64,11 +70,6 @@ async function main(): Promise<void> {
     ...(await readOverview({ redis: queries, keys, countFailed })),
     projections: await readProjectionLags({ redis: queries, keys, projections }),
   }));
-  // For what no request waits for.
-  const drainRedis = connectRedis({ url: config.redisUrl, role: 'drain' });
-  const appendLater = makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
-  const knownMs = config.idempotencyTtlS * 1_000;
-  const recent = keepRecent({ redis, laterRedis: drainRedis, keys, append: appendLater, log, knownMs });
   recent.addMetrics(metrics.registry);
   const append = recent.keeping(makeAppend({ ...config, redis }));
   const drainAppend = recent.keepingRepeats(appendLater);

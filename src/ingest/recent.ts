@@ -52,8 +52,8 @@ type Kept = { webhook: Webhook; delivery: string; event: TakenIn | undefined; at
 /** By its idempotency key and its Redis id. */
 type TakenIn = { key: string; id: string };
 
-/** `seenAt`: when it was last asked something that it answered; `awayAt`: when it last did not answer. */
-type Connection = { identify: Script; server: string | undefined; seenAt: number; awayAt: number };
+/** `seenAt`: when it was last asked something that it answered; `awayAt`: when it last did not answer, and `awayFor` why. */
+type Connection = { identify: Script; server: string | undefined; seenAt: number; awayAt: number; awayFor: string };
 
 const EVERY_MS = 1_000;
 /** After an outage, until it is known what Redis lacks. */
@@ -63,6 +63,8 @@ const BYTES_MAX = 16 * 1024 * 1024;
 const RETRY_MS_MIN = 250;
 const RETRY_MS_MAX = 2_000;
 const REFUSALS_MAX = 5;
+/** What a client says that has no connection; see `redis-errors.ts`. */
+const NOT_CONNECTED = 'NOT_CONNECTED';
 
 export function keepRecent(options: RecentOptions): Recent {
   const { keys, append, log, everyMs = EVERY_MS, knownMs = Number.POSITIVE_INFINITY, bytesMax = BYTES_MAX } = options;
@@ -90,7 +92,8 @@ export function keepRecent(options: RecentOptions): Recent {
       (inner) =>
       async (webhook, delivery = nameDelivery()) => {
         if (!isSettled(later)) {
-          const cause = new Error('what redis lacks is not there again yet');
+          // By its word alone: this webhook is never the one that is refused.
+          const cause = new Error(isAnswering(later) ? 'what redis lacks is not there again yet' : later.awayFor);
           throw new StoreUnavailableError('Redis did not take the webhook', { cause });
         }
         const answer = await inner(webhook, delivery);
@@ -134,20 +137,18 @@ export function keepRecent(options: RecentOptions): Recent {
   async function watch(connection: Connection): Promise<void> {
     while (!stopping.signal.aborted) {
       const askedAt = performance.now();
-      const answer = await ask(connection);
-      if (answer === undefined) connection.awayAt = performance.now();
-      else notice(connection, askedAt, ...(answer as [string, number]));
+      const answer = await ask(connection).catch((error: unknown) => noteAway(connection, error));
+      if (answer !== undefined) notice(connection, askedAt, ...(answer as [string, number]));
       const waitMs = isSettled(connection) ? everyMs : Math.min(everyMs, UNSURE_EVERY_MS);
       await sleep(waitMs, undefined, { signal: stopping.signal, ref: false }).catch(() => {});
     }
   }
 
-  /** `undefined` where it does not answer; why, its connection tells. */
   function ask({ identify }: Connection): Promise<unknown> {
     const oldest = findOldest();
     const places = oldest === undefined ? streams : [...streams, keys.progress(oldest.key)];
     const about = kept.size === 0 ? [] : [oldest?.id ?? '+'];
-    return identify(places, [streams.length, ...about]).catch(() => undefined);
+    return identify(places, [streams.length, ...about]);
   }
 
   function findOldest(): TakenIn | undefined {
@@ -157,7 +158,7 @@ export function keepRecent(options: RecentOptions): Recent {
 
   function notice(connection: Connection, askedAt: number, id: string, wasEmptied: number): void {
     const isSame = connection.server === id;
-    Object.assign(connection, { server: id, seenAt: askedAt });
+    Object.assign(connection, { server: id, seenAt: askedAt, awayFor: NOT_CONNECTED });
     if (wasEmptied === 1) forgetBefore(askedAt);
     if (isSame) age();
     else if (kept.size > 0) giveAgain();
@@ -189,8 +190,8 @@ export function keepRecent(options: RecentOptions): Recent {
     void appendAgain();
   }
 
-  function isSettled({ seenAt, awayAt }: Connection): boolean {
-    return toAppend.size === 0 && seenAt > awayAt;
+  function isSettled(connection: Connection): boolean {
+    return toAppend.size === 0 && isAnswering(connection);
   }
 
   async function appendAgain(): Promise<void> {
@@ -241,9 +242,22 @@ function makeConnection(redis: RedisClient): Connection {
     server: undefined,
     seenAt: Number.NEGATIVE_INFINITY,
     awayAt: performance.now(),
+    awayFor: NOT_CONNECTED,
   };
+  redis.on('error', (error) => noteAway(connection, error));
   redis.on('close', () => {
     connection.awayAt = performance.now();
   });
   return connection;
+}
+
+function isAnswering({ seenAt, awayAt }: Connection): boolean {
+  return seenAt > awayAt;
+}
+
+function noteAway(connection: Connection, error: unknown): void {
+  const reason = reasonOf(error);
+  // Why there is no connection tells more.
+  if (reason !== NOT_CONNECTED) connection.awayFor = reason;
+  connection.awayAt = performance.now();
 }

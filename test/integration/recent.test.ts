@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { keepRecent, type Recent, type RecentOptions } from '../../src/ingest/recent.js';
+import { reasonOf } from '../../src/ingest/spool/refusal.js';
 import { type Append, makeAppend, type WebhookEvent } from '../../src/lib/append.js';
 import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
@@ -227,6 +228,21 @@ test('what may be a repeat waits until what is older is there, and is kept altho
   });
   await waitFor('it to take repeats', () => appendRepeat(booked('fourth'), 'd4').catch(() => false));
   assert.equal(await read(), ['first', 'second', 'third', 'fourth']);
+});
+
+test('what may be a repeat is refused for what Redis is away for', async () => {
+  const refused = () => appendRepeat(booked('second')).then(() => 'taken', reasonOf);
+  const refusedFor = (reason: string) => waitFor(reason, async () => (await refused()) === reason);
+  await start();
+  await waitFor('it to take repeats', () => appendRepeat(booked('first')).catch(() => false));
+  const admin = server.connect();
+  await admin.config('SET', 'requirepass', 'changed');
+  await admin.call('CLIENT', 'KILL', 'TYPE', 'normal');
+  await refusedFor('NOAUTH');
+  await admin.config('SET', 'requirepass', '');
+  await refusedFor('taken');
+  await endRedis(server);
+  await refusedFor('ECONNREFUSED');
 });
 
 test('what Redis refuses for its own sake holds up no other', async () => {
