@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, parseConfig } from '../src/lib/config.js';
+import { onEndSignals } from '../src/lib/end-signals.js';
 import { makeBanner } from './lib/dev/banner.js';
 import { type Child, startChild } from './lib/dev/children.js';
 import { DevError } from './lib/dev/dev-error.js';
@@ -36,13 +37,11 @@ let graceMs = 0;
 let isClaimed = false;
 let exitCode = 0;
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    if (ending.signal.aborted) return killAll();
-    process.stdout.write('\nStopping …\n');
-    ending.abort();
-  });
-}
+onEndSignals(() => {
+  if (ending.signal.aborted) return killAll();
+  process.stdout.write('\nStopping …\n');
+  ending.abort();
+}, ['SIGINT', 'SIGTERM', 'SIGHUP']);
 
 try {
   await start(parseArguments(process.argv.slice(2)));

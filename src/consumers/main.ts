@@ -6,6 +6,7 @@ import { parseWorkerArgs, UsageError } from '../lib/command-line.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
 import { endOnCrash, endOnSignal } from '../lib/crash.js';
 import { countDryRuns, dryRunsCommand } from '../lib/dry-runs.js';
+import { onEndSignals } from '../lib/end-signals.js';
 import { type Keys, makeKeys } from '../lib/keys.js';
 import { makeLeadLedger } from '../lib/lead-ledger.js';
 import { describeError, makeLogger } from '../lib/logger.js';
@@ -71,11 +72,9 @@ async function main(): Promise<void> {
 
 /** The first signal ends the worker as its grace allows, a second one at once. */
 function stopOnSignals(starting: Promise<{ worker: Worker; retention: Retention }>, log: Logger): void {
-  let signals = 0;
-  const stop = async (signal: string) => {
-    signals += 1;
-    const isFirst = signals === 1;
-    if (signals > 2) process.exit(1);
+  onEndSignals(async (signal, count) => {
+    const isFirst = count === 1;
+    if (count > 2) process.exit(1);
     log.info({ signal }, isFirst ? 'worker stops' : 'worker stops at once');
     // Redis may be away: nothing but the worker's own bounds is waited for.
     if (!(await within(START_END_MS, starting))) process.exit(1);
@@ -83,9 +82,7 @@ function stopOnSignals(starting: Promise<{ worker: Worker; retention: Retention 
     const trimmed = within(RETENTION_END_MS, retention.stop());
     await (isFirst ? Promise.all([worker.stop(), trimmed]) : worker.stopNow());
     process.exit(isFirst ? 0 : 1);
-  };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  });
 }
 
 function makeDeps(config: Config, redis: RedisClient, { gates }: ProviderLimits, log: Logger) {

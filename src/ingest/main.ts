@@ -4,6 +4,7 @@ import { makeAppend } from '../lib/append.js';
 import { type Config, ConfigError, loadConfig } from '../lib/config.js';
 import { endOnCrash, endOnSignal } from '../lib/crash.js';
 import { makeDebugQueries } from '../lib/debug.js';
+import { onEndSignals } from '../lib/end-signals.js';
 import { makeKeys } from '../lib/keys.js';
 import { describeError, makeLogger } from '../lib/logger.js';
 import { countOpenFailures } from '../lib/open-failures.js';
@@ -94,7 +95,8 @@ async function main(): Promise<void> {
   const serving = await serve(app.callback(), { port: config.port });
   log.info({ port: serving.port }, 'ingest listens');
 
-  const stop = async (signal: string) => {
+  onEndSignals(async (signal, count) => {
+    if (count > 1) process.exit(1);
     log.info({ signal }, 'ingest stops');
     await serving.stop(STOP_GRACE_MS);
     // A disk that hangs is not waited for: what is on it is drained at the next start.
@@ -105,9 +107,7 @@ async function main(): Promise<void> {
     queries.disconnect();
     drainRedis.disconnect();
     process.exit(0);
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  });
   releaseSignals();
 }
 

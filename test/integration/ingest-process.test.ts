@@ -81,7 +81,8 @@ test('it takes webhooks in, shows them to this machine, and leaves on SIGTERM', 
   assert.is(await ingest.exitCode(), 0);
 });
 
-test('on SIGTERM it takes no new requests and finishes what is in flight', async () => {
+/** Told to end in the midst of a request, which `finish` sees to its end: it answers with what was received. */
+async function endInRequest(): Promise<{ ingest: Process; finish: () => Promise<string> }> {
   const ingest = run(KEYS);
   const base = await listening(ingest);
   const body = JSON.stringify(booking({ uri: 'https://api.calendly.com/scheduled_events/E/invitees/SLOW' }));
@@ -108,10 +109,24 @@ test('on SIGTERM it takes no new requests and finishes what is in flight', async
       () => true,
     ),
   );
-  socket.write(body.slice(10));
-  await closed;
-  assert.match(received, /^HTTP\/1\.1 202 /);
+  const finish = async () => {
+    socket.write(body.slice(10));
+    await closed;
+    return received;
+  };
+  return { ingest, finish };
+}
+
+test('on SIGTERM it takes no new requests and finishes what is in flight', async () => {
+  const { ingest, finish } = await endInRequest();
+  assert.match(await finish(), /^HTTP\/1\.1 202 /);
   assert.is(await ingest.exitCode(), 0);
+});
+
+test('a second one ends it at once', async () => {
+  const { ingest } = await endInRequest();
+  ingest.child.kill('SIGTERM');
+  assert.is(await ingest.exitCode(), 1);
 });
 
 test('in production it does not start with a source that it could not verify, unless that is asked for', async () => {

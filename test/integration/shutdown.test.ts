@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
 import { findBundled } from '../helpers/bundle.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { startAtTerminal } from '../helpers/terminal.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking, readStream, shortTimes } from '../helpers/worker.js';
 
@@ -56,10 +57,7 @@ function run(env: Record<string, string> = {}, args: readonly string[] = [], com
     cwd: command === NPM ? ROOT : tmpdir(),
     // A group of its own, so that what npm starts can be ended with it.
     detached: true,
-    env: {
-      ...{ PATH: process.env.PATH, LOG_LEVEL: 'info', REDIS_URL: server.url, DRY_RUN: 'true' },
-      ...{ ...shortTimes, GEMINI_API_KEY: 'key', GEMINI_BASE_URL: modelUrl, ...env },
-    },
+    env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.push(child);
@@ -77,6 +75,13 @@ function run(env: Record<string, string> = {}, args: readonly string[] = [], com
       child.kill('SIGTERM');
     },
     untilReady: () => waitFor('the worker', () => output.includes('worker runs'), LONG_MS),
+  };
+}
+
+function environment(settings: Record<string, string>): NodeJS.ProcessEnv {
+  return {
+    ...{ PATH: process.env.PATH, LOG_LEVEL: 'info', REDIS_URL: server.url, DRY_RUN: 'true' },
+    ...{ ...shortTimes, GEMINI_API_KEY: 'key', GEMINI_BASE_URL: modelUrl, ...settings },
   };
 }
 
@@ -233,6 +238,34 @@ test('started by npm it is told to end through npm, and so is it the second time
   worker.terminate();
   assert.is((await worker.exit).code, 1);
   assert.match(worker.output(), 'worker stops at once');
+});
+
+test('started by npm it may hear the signal late', async () => {
+  const worker = run({ SHUTDOWN_GRACE_MS: '200' }, [], NPM);
+  await worker.untilReady();
+  await add('a');
+  await waitFor('the model to be asked', () => asked === 1);
+  const pid = Number(/"pid":(\d+)/.exec(worker.output())![1]);
+  process.kill(pid, 'SIGSTOP');
+  worker.terminate();
+  const until = performance.now() + 300;
+  await waitFor('it to be late', () => performance.now() > until);
+  process.kill(pid, 'SIGCONT');
+  assert.is((await worker.exit).code, 0, worker.output());
+  assert.equal(await readConsumers(), ['handed-back']);
+});
+
+test('a Ctrl-C, which npm hands on as well, leaves its work the time that a SIGTERM does', async () => {
+  const command = ['npm', '--prefix', ROOT, ...NPM.slice(1), '--group', 'enrich'];
+  const worker = startAtTerminal(command, environment({ SHUTDOWN_GRACE_MS: '500' }));
+  children.push(worker.child);
+  await waitFor('the worker', () => worker.output().includes('worker runs'), LONG_MS);
+  await add('a');
+  await waitFor('the model to be asked', () => asked === 1);
+  worker.type('\x03');
+  await worker.exited;
+  assert.match(worker.output(), 'worker stops');
+  assert.not.match(worker.output(), 'worker stops at once');
 });
 
 test.run();
