@@ -113,12 +113,18 @@ function defaults({ port, isSandbox }: { port: number; isSandbox: boolean }): Re
 }
 
 async function embedRedis(state: DevState, isSandbox: boolean): Promise<string> {
-  const embedded = await startEmbeddedRedis({ isSandbox });
-  redis = embedded.child;
-  stopWhenEnds(redis);
-  state.redisUrl = embedded.url;
-  rememberStarted(state);
-  return embedded.url;
+  const url = await startEmbeddedRedis({
+    isSandbox,
+    // Not later: whoever ends us while it loads its data would leave it behind, and the next one would share its directory.
+    onSpawn(child) {
+      redis = child;
+      rememberStarted(state);
+    },
+  });
+  stopWhenEnds(redis!);
+  state.redisUrl = url;
+  saveState(state);
+  return url;
 }
 
 function startWorkers(state: DevState, env: NodeJS.ProcessEnv): void {

@@ -14,6 +14,8 @@ export type LaunchOptions = {
   args?: readonly string[];
   /** True gives it a process group of its own, so that a Ctrl-C in the terminal does not reach it. */
   detached?: boolean;
+  /** Called before it answers: it may have much to load first. */
+  onSpawn?: (server: ChildProcess) => void;
 };
 
 const BINARIES = ['redis-server', 'valkey-server'];
@@ -51,7 +53,13 @@ function isFree(port: number): Promise<boolean> {
 }
 
 /** Starts a server that appends every write to disk; resolves once it answers. Throws with its log when it exits before. */
-export async function launchRedis({ dir, port, args = [], detached = false }: LaunchOptions): Promise<ChildProcess> {
+export async function launchRedis({
+  dir,
+  port,
+  args = [],
+  detached = false,
+  onSpawn,
+}: LaunchOptions): Promise<ChildProcess> {
   const logFile = join(dir, 'redis.log');
   const log = openSync(logFile, 'w+');
   const server = spawn(
@@ -60,6 +68,7 @@ export async function launchRedis({ dir, port, args = [], detached = false }: La
     { stdio: ['ignore', log, log], detached },
   );
   closeSync(log);
+  onSpawn?.(server);
   const exited = untilExit(server).then(() => {
     const lastLines = existsSync(logFile) ? readFileSync(logFile, 'utf8').trim().split('\n').slice(-5) : [];
     throw new Error([`redis-server on port ${port} ended before it answered`, ...lastLines].join('\n'));

@@ -1,5 +1,8 @@
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { commandOf } from '../../scripts/lib/dev/process-table.js';
@@ -84,6 +87,20 @@ test('a second Ctrl-C ends what does not end by itself', async () => {
   await waitFor('it to be gone', () => dev.process.exitCode !== null || !dev.process.kill('SIGINT'));
   assert.is(await dev.ended(), 130);
   await waitFor('the worker to be gone', () => commandOf(worker) === undefined);
+});
+
+test('a Redis that takes its time to start is not left behind', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gvi-slow-redis-'));
+  writeFileSync(join(folder, 'redis-server'), '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
+  dev = await copy.start({ env: { PATH: `${folder}:${process.env.PATH}` } });
+  const slow = await waitFor('it to be noted', () => startedPids().get('redis'));
+  assert.is(copy.state()?.redisUrl, undefined);
+  dev.process.kill('SIGTERM');
+  await waitFor('it to begin to stop', () => dev.output().includes('Stopping'));
+  dev.process.kill('SIGTERM');
+  assert.is(await dev.ended(), 130);
+  await waitFor('it to be gone', () => commandOf(slow) === undefined);
+  rmSync(folder, { recursive: true });
 });
 
 test('the sandbox writes the lead to the stand-in of Zoho', async () => {
