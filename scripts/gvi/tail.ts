@@ -88,7 +88,8 @@ async function follow(options: {
     isStopping = true;
     blocking.disconnect();
   };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
+  // Each time: a Ctrl-C comes from npm as well.
+  process.on('SIGINT', stop).on('SIGTERM', stop);
   process.stdout.on('error', stop);
   try {
     while (!isStopping) {
@@ -97,7 +98,7 @@ async function follow(options: {
   } catch (error) {
     if (!isStopping) throw error;
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop).stdout.off('error', stop);
+    process.stdout.off('error', stop);
     blocking.disconnect();
   }
 }

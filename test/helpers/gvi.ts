@@ -1,6 +1,7 @@
 /** The operators' tool as a person runs it: a process of its own, with these settings alone. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { findBundled } from './bundle.js';
 import { type AtTerminal, startAtTerminal } from './terminal.js';
 
@@ -14,12 +15,16 @@ export type GviProcess = {
 
 /** Runs elsewhere than in the project, so that no `.env` of a developer's leaks in. Kill `child` when the test ends. */
 export function startGvi(args: readonly string[], settings: Record<string, string>): GviProcess {
-  const [node, ...rest] = commandLine(args);
-  const child = spawn(node!, rest, {
-    cwd: tmpdir(),
-    env: environment(settings),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  return start(commandLine(args), settings, tmpdir());
+}
+
+/** As the documentation says to. */
+export function startGviByNpm(args: readonly string[], settings: Record<string, string>): GviProcess {
+  return start(['npm', 'run', '-s', 'gvi', '--', ...args], settings, join(import.meta.dirname, '..', '..'));
+}
+
+function start([file, ...args]: readonly string[], settings: Record<string, string>, cwd: string): GviProcess {
+  const child = spawn(file!, args, { cwd, env: environment(settings), stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk) => {

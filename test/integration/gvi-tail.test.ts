@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
-import { type GviProcess, runGvi, startGvi } from '../helpers/gvi.js';
+import { type GviProcess, runGvi, startGvi, startGviByNpm } from '../helpers/gvi.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking } from '../helpers/worker.js';
@@ -36,7 +36,10 @@ const settings = () => ({ REDIS_URL: server.url, KEY_PREFIX: PREFIX });
 
 /** Resolves once it follows: it says nothing by itself, so its blocked read is looked for. */
 async function follow(...args: string[]): Promise<GviProcess> {
-  const gvi = startGvi(['tail', ...args], settings());
+  return untilItReads(startGvi(['tail', ...args], settings()));
+}
+
+async function untilItReads(gvi: GviProcess): Promise<GviProcess> {
   running.add(gvi);
   await waitFor('tail to read', async () => /blocked_clients:1\b/.test(await redis.info('clients')), 30_000);
   return gvi;
@@ -92,6 +95,11 @@ test('of one stream, as JSON, from an id on, and on through a restart of Redis',
   );
   assert.equal(Object.keys(events[0]), ['at', 'stream', 'type', 'eventId', 'key']);
   assert.is(events[0].stream, 'events:calendly');
+  assert.is(await stop(gvi, 'SIGTERM'), 0);
+});
+
+test('started by npm it ends with it', async () => {
+  const gvi = await untilItReads(startGviByNpm(['tail'], settings()));
   assert.is(await stop(gvi, 'SIGTERM'), 0);
 });
 
