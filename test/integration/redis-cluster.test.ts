@@ -12,6 +12,7 @@ import { connectRedis } from '../../src/lib/redis.js';
 import { inspectRedis } from '../../src/lib/redis-checks.js';
 import { judgeRedisError } from '../../src/lib/redis-errors.js';
 import { readFacts } from '../../src/lib/redis-facts.js';
+import { readAddition, readDenied, readRule, setUser } from '../helpers/documented-acl.js';
 import { runGvi } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
 import { send } from '../helpers/ingest-bench.js';
@@ -88,8 +89,13 @@ test('every command of the operators works', async () => {
   assert.equal([...new Set(found)], [keys.stream('events:calendly')]);
 });
 
-test('ingest and a worker as processes of their own take a webhook through, and show the figures', async () => {
-  const more = { CALENDLY_SIGNING_KEY: CALENDLY_KEY, INTERNAL_DOMAINS: 'seller.example' };
+test('ingest and a worker as processes of their own take a webhook through as a user of least rights, and show the figures', async () => {
+  const admins = cluster.nodes.map((node) => node.connect());
+  for (const admin of admins) {
+    await setUser(admin, readRule(), 'resetkeys', `~${PREFIX}*`, ...readAddition('Cluster'));
+  }
+  const REDIS_URL = cluster.url.replace('://', '://gvi:the-password@');
+  const more = { REDIS_URL, CALENDLY_SIGNING_KEY: CALENDLY_KEY, INTERNAL_DOMAINS: 'seller.example' };
   const ingest = services.start('ingest', { ...settings, ...more });
   services.start('worker', { ...settings, ...more });
   const port = await waitFor('ingest to listen', () => ingest.lines().find((line) => line.port)?.port, 30_000);
@@ -104,7 +110,11 @@ test('ingest and a worker as processes of their own take a webhook through, and 
   const metrics = (await send(`${base}/metrics`)).text;
   assert.match(metrics, 'gvi_redis_up 1');
   assert.match(metrics, /gvi_stream_length\{stream="events:calendly"\} [1-9]/);
+  const { code, stdout, stderr } = await runGvi(['rebuild', '--yes'], { ...settings, REDIS_URL });
+  assert.is(code, 0, `${stdout}${stderr}`);
   await services.stop();
+  const denied = await Promise.all(admins.map((admin) => readDenied(admin, 'gvi')));
+  assert.equal([...new Set(denied.flat())], ['config|get']);
 });
 
 test('a slot moves to another node while events come: each is done once', async () => {
