@@ -13,6 +13,8 @@ RUN mkdir -p /data/spool && chown node:node /data/spool
 COPY --from=packages /app/node_modules ./node_modules
 COPY package.json tsconfig.json ./
 COPY scripts ./scripts
+# The samples of gvi send.
+COPY test/fixtures/calendly_invitee_created.json test/fixtures/readai_meeting_completed.json ./test/fixtures/
 COPY src ./src
 USER node
 EXPOSE 8000
