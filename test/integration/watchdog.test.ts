@@ -264,6 +264,26 @@ test('while Redis is away nothing ends, and the worker counts as alive', async (
   assert.ok(watchdog.isAlive());
 });
 
+test('a read loop that comes round soon after Redis has come back stood still for its sake', async () => {
+  const seen: string[] = [];
+  let rounds = 1;
+  const watchdog = watchLoops({
+    lastLoopAt: () => [rounds],
+    async probe() {
+      if (watchdog.stalledMs() < 3_000) throw new Error('no answer');
+      rounds += 1;
+    },
+    reconnect: () => seen.push('reconnect'),
+    onDead: () => seen.push('dead'),
+    bounds: { reconnectMs: 2_000, deadMs: 60_000, endMs: 60_000 },
+    log,
+  });
+  ends.push(() => watchdog.stop());
+  await waitFor('the outage', () => watchdog.stalledMs() > 2_000);
+  await waitFor('the loop to go on', () => watchdog.stalledMs() === 0);
+  assert.equal(seen, []);
+});
+
 test('a worker answers its health check while Redis is frozen', async () => {
   const own = await startRedis();
   ends.push(() => own.stop());

@@ -24,6 +24,8 @@ export type LoopBounds = {
 
 const TICK_MS = 500;
 const PROBE_WAIT_MS = 2_000;
+/** A loop takes so long to come round again where Redis has come back; until then that is no fault of it. */
+const ANSWERS_MS = 2_000;
 
 export function watchLoops(options: {
   /** When each loop last came round, by a clock that nobody sets (`performance.now()`). */
@@ -36,6 +38,7 @@ export function watchLoops(options: {
   log: Logger;
 }): LoopWatchdog {
   const { lastLoopAt, probe, reconnect, onDead, bounds, log } = options;
+  const answersMs = Math.min(ANSWERS_MS, bounds.reconnectMs / 2);
   let seen = '';
   let stalledMs = 0;
   let answeredMs = 0;
@@ -66,12 +69,12 @@ export function watchLoops(options: {
       return;
     }
     stalledMs += passedMs;
-    if (stalledMs < bounds.reconnectMs || isProbing) return;
+    if (stalledMs < bounds.reconnectMs - answersMs || isProbing) return;
     isProbing = true;
     const doesAnswer = await within(PROBE_WAIT_MS, probe()).catch(() => false);
     isProbing = false;
     answeredMs = doesAnswer ? answeredMs + passedMs : 0;
-    if (!doesAnswer || stalledMs === 0) return;
+    if (stalledMs < bounds.reconnectMs || answeredMs < answersMs) return;
     if (!isReconnected) {
       log.error(
         { stalledMs: Math.round(stalledMs) },
