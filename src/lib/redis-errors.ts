@@ -112,6 +112,8 @@ const TABLE: readonly Row[] = [
   replyLike('NO_SUCH_DB', 'configuration', /DB index is out of range|SELECT is not allowed/),
 
   client('MAX_RETRIES', /^MaxRetriesPerRequestError/),
+  // Before the next, as it quotes what the last of them said.
+  client('SENTINELS_UNREACHABLE', /All sentinels are unreachable/),
   client(
     'CONNECTION_CLOSED',
     /: Connection is closed\.$|Command aborted due to connection close|Cluster is (ended|disconnect)/,
@@ -122,7 +124,6 @@ const TABLE: readonly Row[] = [
     'CLUSTER_UNREACHABLE',
     /^ClusterAllFailedError|Too many Cluster redirections|None of startup nodes is available/,
   ),
-  client('SENTINELS_UNREACHABLE', /All sentinels are unreachable/),
   ...['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'ENOTFOUND', 'EAI_AGAIN'].map(socket),
   ...['EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN', 'EADDRNOTAVAIL', 'ENOENT', 'EMFILE'].map(socket),
   row(

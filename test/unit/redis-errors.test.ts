@@ -76,6 +76,11 @@ const CASES: readonly [code: string, kind: RedisFaultKind, error: Error][] = [
   ['CLUSTER_UNREACHABLE', 'away', named('ClusterAllFailedError', 'Failed to refresh slots cache.')],
   ['CLUSTER_UNREACHABLE', 'away', new Error('Too many Cluster redirections. Last error: ReplyError: CLUSTERDOWN')],
   ['SENTINELS_UNREACHABLE', 'away', new Error('All sentinels are unreachable. Retrying from scratch after 10ms.')],
+  [
+    'SENTINELS_UNREACHABLE',
+    'away',
+    new Error('All sentinels are unreachable and retry is disabled. Last error: Connection is closed.'),
+  ],
   ['ECONNREFUSED', 'away', systemError('ECONNREFUSED', 'connect')],
   ['ECONNRESET', 'away', systemError('ECONNRESET', 'read')],
   ['EPIPE', 'away', systemError('EPIPE', 'write')],
