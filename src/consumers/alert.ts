@@ -12,7 +12,8 @@ import { type Delivered, makeDeliver, type RetryMarks, type Verdicts, writeToLog
 import { digestMessage, NAMED_MAX, stormOverMessage } from './alert/digest.js';
 import { failureMessage } from './alert/failure-text.js';
 import { pausedMessage, resumedMessage } from './alert/health-text.js';
-import { findSubject } from './alert/subject.js';
+import type { AlertMessage } from './alert/message.js';
+import { findSubject, type Subject } from './alert/subject.js';
 
 type Provider = ProviderHealth['provider'];
 
@@ -59,6 +60,7 @@ const MINUTE_MS = 60_000;
 /** The budget's minute may begin a little later than ours. */
 const CLOCKS_DIFFER_MS = 500;
 const RECHECK_MS_MIN = 1_000;
+const NOBODY: Subject = { kind: 'unknown', source: '', people: [] };
 
 export function makeAlert(options: AlertOptions) {
   const { slack, baseUrl, internalDomains = [], budget, isStillPaused, wasAlerted, markAlerted, storm } = options;
@@ -71,17 +73,20 @@ export function makeAlert(options: AlertOptions) {
     emits: ['alert.sent'],
     // A pause may end without a message, which would say nothing about Slack.
     needs: ({ type }) => (slack !== undefined && type === 'event.failed' ? ['slack'] : []),
-    // `alert` never writes to `events:failed`: what it gives up on was told in the log.
-    givenUp: (eventId, event) => [
-      {
-        type: 'alert.sent',
-        data: {
-          failureId: eventId,
-          eventId: event?.type === 'event.failed' ? event.data.eventId : eventId,
-          delivery: 'log' as const,
+    // `alert` never writes to `events:failed`: what it gives up on is told in the log.
+    givenUp(eventId, event, { log }) {
+      writeToLog([eventId], { facts: event === undefined ? { failureId: eventId } : factsOf(event) }, log);
+      return [
+        {
+          type: 'alert.sent',
+          data: {
+            failureId: eventId,
+            eventId: event?.type === 'event.failed' ? event.data.eventId : eventId,
+            delivery: 'log' as const,
+          },
         },
-      },
-    ],
+      ];
+    },
     batchMax: BATCH_MAX,
 
     /** Told once or, if Slack is away just then, not at all: it asks for nothing to be done. */
@@ -210,6 +215,18 @@ function toOutcomes(events: readonly AlertEvent[], verdicts: Verdicts, { isDiges
       ];
     }),
   );
+}
+
+/** What the log is told, which holds nothing of whom it concerns. */
+function factsOf(event: AlertEvent): AlertMessage['facts'] {
+  switch (event.type) {
+    case 'event.failed':
+      return failureMessage(event, { subject: NOBODY, baseUrl: undefined, isRepeat: false }).facts;
+    case 'provider.paused':
+      return pausedMessage(event, false).facts;
+    case 'provider.resumed':
+      return resumedMessage(event, false).facts;
+  }
 }
 
 function alertSent(event: AlertEvent, delivered: Delivered, isDigest: boolean) {

@@ -44,7 +44,7 @@ type Common<In extends EventType, Out extends EventType> = {
   /** Called every few seconds, by one worker at a time, for what no event brings about. */
   tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
   /** What is written instead of `event.failed` when an entry is given up; the event is absent where it can't be read. */
-  givenUp?: (eventId: string, event: StoredEvent<In> | undefined) => NewEvent<Out>[];
+  givenUp?: (eventId: string, event: StoredEvent<In> | undefined, context: Pick<Context, 'log'>) => NewEvent<Out>[];
 };
 
 export type SingleConsumer<In extends EventType = EventType, Out extends EventType = EventType> = Common<In, Out> & {
@@ -81,7 +81,11 @@ export function defineConsumer<const In extends EventType, const Out extends Eve
   emits: readonly Out[];
   needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
   tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
-  givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
+  givenUp?: (
+    eventId: string,
+    event: NoInfer<StoredEvent<In>> | undefined,
+    context: Pick<Context, 'log'>,
+  ) => NoInfer<NewEvent<Out>>[];
   handle: (event: NoInfer<StoredEvent<In>>, context: Context) => Promise<NoInfer<NewEvent<Out>>[]>;
 }): SingleConsumer<In, Out> {
   return consumer;
@@ -94,7 +98,11 @@ export function defineBatchConsumer<const In extends EventType, const Out extend
   emits: readonly Out[];
   needs?: (event: NoInfer<StoredEvent<In>>) => readonly Provider[];
   tick?: (context: Pick<Context, 'log' | 'now' | 'signal'>) => Promise<void>;
-  givenUp?: (eventId: string, event: NoInfer<StoredEvent<In>> | undefined) => NoInfer<NewEvent<Out>>[];
+  givenUp?: (
+    eventId: string,
+    event: NoInfer<StoredEvent<In>> | undefined,
+    context: Pick<Context, 'log'>,
+  ) => NoInfer<NewEvent<Out>>[];
   batchMax: number;
   retriesApart?: boolean;
   handleBatch: (deliveries: readonly NoInfer<Delivery<In>>[], context: Context) => Promise<NoInfer<Outcome<Out>>[]>;

@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeAlert } from '../../src/consumers/alert.js';
@@ -400,6 +401,36 @@ inWorker('failures in the stream reach the channel, through an outage of Slack, 
     slack.messages().map(({ ts }) => ts),
   );
   assert.ok(slack.messages().every(({ text }) => text.includes('Karen Liu') && !text.includes('possible repeat')));
+});
+
+inWorker('an alert that is given up stands in the log as one', async () => {
+  const redis = await startRedis();
+  const slack = await startSlack();
+  slack.goDown();
+  const client = redis.connect();
+  const alert = makeAlert({
+    slack: makeSlack({ token: SLACK_TOKEN, channel: SLACK_CHANNEL, apiUrl: slack.apiUrl, timeoutMs: 2_000 }),
+    ...makeAlertState({ redis: client, keys: makeKeys('') }),
+  });
+  const logged: Record<string, unknown>[] = [];
+  const log = pino({ level: 'error' }, { write: (line: string) => void logged.push(JSON.parse(line)) });
+  const env = { OUTAGE_GIVE_UP_HOURS: '0.0001' };
+  const worker = await startTestWorker({ redisUrl: redis.url, consumers: [alert], env, log });
+  const { data, key } = failedEvent();
+  const failureId = await appendWebhook(worker, { stream: 'events:failed', type: 'event.failed', key, body: data });
+  const [sent] = await waitFor('the end', async () => {
+    const alerted = await readStream(worker, 'events:alerted');
+    return alerted.length === 1 && alerted;
+  });
+  await worker.stop();
+  await redis.stop();
+  await slack.stop();
+  assert.equal(sent!.data, { failureId, eventId: data.eventId, delivery: 'log' });
+  const told = logged.filter(({ msg }) => msg === 'alert');
+  assert.equal(
+    told.map(({ failureId: id, code, redrive }) => [id, code, redrive]),
+    [[failureId, data.error.code, `npm run -s gvi -- redrive ${data.eventId}`]],
+  );
 });
 
 inWorker.run();

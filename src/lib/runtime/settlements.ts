@@ -198,7 +198,7 @@ export function makeSettlements(options: SettlementOptions) {
       replay: entry.fields.replay,
     };
     if (consumer.givenUp !== undefined) {
-      const events = consumer.givenUp(entry.eventId, decodeIfPossible(entry));
+      const events = consumer.givenUp(entry.eventId, decodeIfPossible(entry), { log });
       return {
         kind: 'done',
         events: events.map((event) => ({ stream: streamOf(event.type), fields: encodeFollowOn(event, provenance) })),
