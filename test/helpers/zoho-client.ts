@@ -27,6 +27,7 @@ export const wrapped = (code: string) => ({ data: [flat(code)] });
 /** Fetches a token of the stand-in when none is at hand: what `token.ts` does over Redis. */
 function makeToken(zoho: ZohoStandin): ZohoTokenSource & { invalidated: string[] } {
   const invalidated: string[] = [];
+  const refused: string[] = [];
   let current: string | undefined;
   return {
     invalidated,
@@ -35,8 +36,13 @@ function makeToken(zoho: ZohoStandin): ZohoTokenSource & { invalidated: string[]
       return { accessToken: current, apiDomain: zoho.url };
     },
     async invalidate(failing) {
+      if (refused.includes(failing)) return false;
       invalidated.push(failing);
       current = undefined;
+      return true;
+    },
+    async noteRefused(failing) {
+      refused.push(failing);
     },
   };
 }

@@ -25,7 +25,7 @@ test.after(({ zoho }) => zoho.stop());
 test('what fails before it is sent is not done', async ({ zoho }) => {
   const gone = await startZoho();
   await gone.stop();
-  const token = { get: async () => ({ accessToken: 'any', apiDomain: gone.url }), invalidate: async () => {} };
+  const token = { ...connectClient(zoho).token, get: async () => ({ accessToken: 'any', apiDomain: gone.url }) };
   const { send } = makeZohoClient({ token, timeoutMs: 2_000 });
   const failure = await failureOf(send(write, new AbortController().signal));
   assert.equal([failure.code, failure.mayBeDone], ['zoho_unreachable', false]);
@@ -117,8 +117,9 @@ test('nor is it sent again when a new token was long in coming', async ({ zoho }
   const { token } = connectClient(zoho);
   const sendBy = performance.now() + 1_000;
   const invalidate = async (failing: string) => {
-    await token.invalidate(failing);
+    const isReplaced = await token.invalidate(failing);
     await waitFor('the time to be over', () => performance.now() > sendBy);
+    return isReplaced;
   };
   const { send } = makeZohoClient({ token: { ...token, invalidate }, timeoutMs: 2_000 });
   zoho.faults.next({ status: 401, body: flat('INVALID_TOKEN') }, { path: UPSERT_PATH });
@@ -126,11 +127,11 @@ test('nor is it sent again when a new token was long in coming', async ({ zoho }
   assert.is(crmCalls(zoho).length, 1);
 });
 
-test('nor when there is no connection in time', async () => {
+test('nor when there is no connection in time', async ({ zoho }) => {
   const silent = createServer();
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
   const apiDomain = `https://127.0.0.1:${(silent.address() as { port: number }).port}`;
-  const token = { get: async () => ({ accessToken: 'any', apiDomain }), invalidate: async () => {} };
+  const token = { ...connectClient(zoho).token, get: async () => ({ accessToken: 'any', apiDomain }) };
   const { send } = makeZohoClient({ token, timeoutMs: 2_000 });
   const failure = await failureOf(send({ ...write, sendBy: performance.now() + 100 }, new AbortController().signal));
   silent.close();

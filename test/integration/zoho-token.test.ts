@@ -134,6 +134,17 @@ test('the token that failed is replaced, once for all workers that saw it fail',
   assert.is(asked(), 2);
 });
 
+test('a new token that is refused as well stays for a while: another one would fare no better', async () => {
+  const options = { refreshWindowMs: 500 };
+  const { accessToken } = await worker(options).get(never);
+  await worker(options).noteRefused(accessToken);
+  assert.is(await worker(options).invalidate(accessToken), false, 'also to who was not told');
+  assert.is((await worker(options).get(never)).accessToken, accessToken);
+  await waitFor('the while to be over', () => worker(options).invalidate(accessToken));
+  assert.is.not((await worker(options).get(never)).accessToken, accessToken);
+  assert.is(asked(), 2);
+});
+
 test('we never ask more than nine times in ten minutes', async () => {
   for (let count = 0; count < 9; count += 1) {
     const { accessToken } = await worker().get(never);

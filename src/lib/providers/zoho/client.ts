@@ -25,8 +25,6 @@ export type ZohoClient = {
 const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
 const NOT_SENT_PHASES = new Set(['lookup', 'connect', 'secureConnect']);
 const CONNECT_MS_MAX = 10_000;
-/** Each further try costs a token, of which Zoho gives ten in ten minutes. */
-const TOKEN_WAIT_MS = 75_000;
 const LATE_WAIT_MS = 500;
 
 export function makeZohoClient({
@@ -47,17 +45,15 @@ export function makeZohoClient({
       return await ask(call, first, signal);
     } catch (error) {
       if (!(error instanceof TokenRefusedError)) throw error;
+      if (!(await token.invalidate(first.accessToken))) throw noTokenHelps(error);
     }
-    await token.invalidate(first.accessToken);
+    const second = await token.get(signal);
     try {
-      return await ask(call, await token.get(signal), signal);
+      return await ask(call, second, signal);
     } catch (error) {
       if (!(error instanceof TokenRefusedError)) throw error;
-      const message = `${error.message}, with a new token too: check that ZOHO_DC and ZOHO_API_URL fit the account`;
-      throw new OutageError(message, {
-        ...{ code: 'zoho_invalid_token', provider: 'zoho', kind: 'configuration' },
-        retryAfterMs: TOKEN_WAIT_MS,
-      });
+      await token.noteRefused(second.accessToken);
+      throw noTokenHelps(error);
     }
   }
 
@@ -99,6 +95,14 @@ export function makeZohoClient({
   }
 
   return { send };
+}
+
+function noTokenHelps({ message }: TokenRefusedError): OutageError {
+  return new OutageError(`${message}, with a new token too: check that ZOHO_DC and ZOHO_API_URL fit the account`, {
+    code: 'zoho_invalid_token',
+    provider: 'zoho',
+    kind: 'configuration',
+  });
 }
 
 /** `late` is aborted where the request has no connection when it should have left: one that has is on its way. */

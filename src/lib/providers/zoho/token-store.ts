@@ -57,7 +57,7 @@ export type TokenStore = ReturnType<typeof makeTokenStore>;
 export function makeTokenStore({ redis, keyPrefix, ...identity }: TokenStoreOptions) {
   // Other credentials are another token: what is mended in the settings takes effect at once.
   const parts = [identity.accountsUrl, identity.clientId, identity.clientSecret, identity.refreshToken];
-  const hash = createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
+  const hash = hashOf(parts.join('\n')).slice(0, 16);
   const key = `${keyPrefix}token:zoho:${hash}`;
   const cipher = makeCipher(identity.clientSecret, hash);
 
@@ -73,6 +73,13 @@ export function makeTokenStore({ redis, keyPrefix, ...identity }: TokenStoreOpti
       const sealed = await redis.get(key);
       if (sealed === null || cipher.open(sealed)?.accessToken !== accessToken) return;
       await redis.eval(DELETE_IF_SAME, 1, key, sealed);
+    },
+
+    async noteRefused(accessToken: string, forMs: number): Promise<void> {
+      await redis.set(`${key}:refused`, hashOf(accessToken), 'PX', Math.max(1, Math.ceil(forMs)));
+    },
+    async isRefused(accessToken: string): Promise<boolean> {
+      return (await redis.get(`${key}:refused`)) === hashOf(accessToken);
     },
 
     async lock(owner: string, ttlMs: number): Promise<boolean> {
@@ -106,6 +113,10 @@ export function makeTokenStore({ redis, keyPrefix, ...identity }: TokenStoreOpti
       return leftMs > 0 ? { ...(JSON.parse(text) as Hold), leftMs } : undefined;
     },
   };
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** AES-256-GCM under a key that only who knows the client secret can derive: a dump of Redis gives no token away. */

@@ -36,13 +36,20 @@ export type ZohoTokenSource = {
    * `zoho_token_throttled` or `zoho_accounts_unavailable`. While an older token is good, it is given instead.
    */
   get: (signal: AbortSignal) => Promise<ZohoToken>;
-  /** Zoho refused this token: the next `get` fetches another, unless that was done meanwhile. */
-  invalidate: (failingToken: string) => Promise<void>;
+  /**
+   * Zoho refused this token: the next `get` fetches another, unless that was done meanwhile. False where another one would
+   * fare no better, see `noteRefused`: then it stays.
+   */
+  invalidate: (failingToken: string) => Promise<boolean>;
+  /** Zoho refused this token as well, which is new. It is what Zoho's return is found by: each further one is of the few that Zoho gives. */
+  noteRefused: (newToken: string) => Promise<void>;
 };
 
 const RENEW_EARLY_MS = 300_000;
 const REFRESH_WINDOW_MS = 600_000;
 const UNREACHABLE_HOLD_MS = 2_000;
+/** Where new tokens are refused, another one is fetched so often in a window. */
+const NEXT_TOKEN_PARTS = 5;
 const POLL_MS = 50;
 /** A worker that dies with the lock holds up the others so long, and no longer: one that lives renews it. */
 const LOCK_MS = 2_000;
@@ -128,7 +135,15 @@ export function makeZohoToken(options: ZohoTokenOptions): ZohoTokenSource {
     return { accessToken, apiDomain: apiUrlIsFixed ? apiUrl : (apiDomain ?? apiUrl) };
   }
 
-  return { get, invalidate: store.forget };
+  return {
+    get,
+    async invalidate(failingToken) {
+      if (await store.isRefused(failingToken)) return false;
+      await store.forget(failingToken);
+      return true;
+    },
+    noteRefused: (newToken) => store.noteRefused(newToken, refreshWindowMs / NEXT_TOKEN_PARTS),
+  };
 }
 
 /**
