@@ -208,6 +208,31 @@ test('where nobody tells which fields are unique, a write that went to another l
   assert.is(upserts().length, 1);
 });
 
+test('a mandatory field is filled in where nothing is known for it, but not where that has to be unique', async () => {
+  await zoho.stop();
+  const mandatory = { system_mandatory: true, custom_field: true };
+  const fields = [
+    makeField('Region', mandatory),
+    makeField('Number', { ...mandatory, unique: { casesensitive: 'false' } }),
+  ];
+  zoho = await startZoho({ fields: fields.slice(0, 1) });
+  await start();
+  await pipeline.finished(await pipeline.send('calendly', booking('a', 1)));
+  assert.is(theLead().Region, 'Unknown');
+  await pipeline.stop();
+  await zoho.stop();
+  zoho = await startZoho({ fields });
+  tests += 1;
+  await start();
+  const people = ['ada@brightwater.example', 'bob@acme.example'];
+  for (const [index, person] of people.entries()) {
+    const sent = await pipeline.send('calendly', booking(`b${index}`, 2 + index, { email: person }));
+    const { failure } = await pipeline.finished(sent);
+    assert.is(failure?.error.code, 'zoho_mandatory_not_found');
+  }
+  assert.equal(zoho.leads(), [], 'nobody is written over anybody');
+});
+
 test('who is entered by hand in the moment before the write is written under their address all the same', async () => {
   await start();
   zoho.faults.next({ status: 204 }, { path: '/crm/v8/coql' });

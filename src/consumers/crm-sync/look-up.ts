@@ -116,10 +116,13 @@ export function valuesOf(fields: LeadPlan['fields']): Record<string, string> {
 
 const TEXT_TYPES = new Set(['text', 'textarea']);
 
-/** An organisation may demand more of a new lead than is known of it; the lead must not be lost for that. */
+/**
+ * An organisation may demand more of a new lead than is known of it; the lead must not be lost for that. But where the value
+ * has to be unique, the second lead with a made-up one would be written over the first.
+ */
 function fillMandatory(plan: LeadPlan, metadata: Knowledge['metadata'], order: string): void {
-  for (const { apiName, isMandatory, isWritable, dataType } of metadata ?? []) {
-    if (!isMandatory || !isWritable || !TEXT_TYPES.has(dataType) || plan.fields.has(apiName)) continue;
+  for (const { apiName, isMandatory, isWritable, isUnique, dataType } of metadata ?? []) {
+    if (!isMandatory || !isWritable || isUnique || !TEXT_TYPES.has(dataType) || plan.fields.has(apiName)) continue;
     plan.fields.set(apiName, { value: 'Unknown', quality: 0, order });
   }
 }
