@@ -233,6 +233,27 @@ test('a mandatory field is filled in where nothing is known for it, but not wher
   assert.equal(zoho.leads(), [], 'nobody is written over anybody');
 });
 
+test('where Zoho does not tell its fields, a company that it demands is filled in, and gives way to a known one', async () => {
+  await zoho.stop();
+  zoho = await startZoho({
+    withoutScopes: ['fields'],
+    fields: [makeField('Company', { length: 100, system_mandatory: true })],
+  });
+  await start();
+  const person = { email: 'karen@gmail.com', questions_and_answers: [] };
+  const synced = await pipeline.synced(await pipeline.send('calendly', booking('a', 1, person)));
+  assert.equal(
+    synced.leads.map(({ action }: { action: string }) => action),
+    ['insert'],
+  );
+  assert.is(zoho.leads()[0]!.Company, 'Unknown');
+  await pipeline.finished(await pipeline.send('calendly', booking('b', 2, { email: person.email })));
+  assert.equal(
+    zoho.leads().map(({ Company }) => Company),
+    ['Brightwater'],
+  );
+});
+
 test('who is entered by hand in the moment before the write is written under their address all the same', async () => {
   await start();
   zoho.faults.next({ status: 204 }, { path: '/crm/v8/coql' });

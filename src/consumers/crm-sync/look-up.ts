@@ -61,7 +61,10 @@ export async function lookUp(
   return { known, found, settled, metadata };
 }
 
-/** Decides what to write to each lead; `isRefused` says which values Zoho has refused a moment ago. */
+/**
+ * Decides what to write to each lead; `isRefused` says which values Zoho has refused a moment ago, `demandedOf` which fields
+ * it missed, for where it does not tell that.
+ */
 export function planLeads(
   facts: FactsByEmail,
   { known, found, settled, metadata }: Knowledge,
@@ -69,7 +72,12 @@ export function planLeads(
   {
     leasedAt = 0,
     isRefused = () => false,
-  }: { leasedAt?: number; isRefused?: (email: string, field: string, value: string) => boolean } = {},
+    demandedOf = () => [],
+  }: {
+    leasedAt?: number;
+    isRefused?: (email: string, field: string, value: string) => boolean;
+    demandedOf?: (email: string) => readonly string[];
+  } = {},
 ): Map<string, LeadResult> {
   const results = new Map<string, LeadResult>();
   for (const [email, own] of facts) {
@@ -85,7 +93,8 @@ export function planLeads(
     // What was written to another lead under the address is not ours in this one.
     const ofThis = crmLead === undefined ? state : addLeadId(state, crmLead.id, turn);
     const plan = planLead({ email, facts: own, known: ofThis, crmLead, fieldMap, fit });
-    if (crmLead === undefined) fillMandatory(plan, metadata, firstOrderOf(own));
+    const mandatory = metadata === undefined ? demandedOf(email) : mandatoryTexts(metadata);
+    if (crmLead === undefined) fillMandatory(plan, mandatory, firstOrderOf(own));
     const heldBack = crmLead === undefined ? holdUniqueBack(plan, metadata) : new Map();
     results.set(email, {
       ...{ email, plan, heldBack, known: state, found: crmLead, turn, settled: settled.get(email)! },
@@ -116,15 +125,18 @@ export function valuesOf(fields: LeadPlan['fields']): Record<string, string> {
 
 const TEXT_TYPES = new Set(['text', 'textarea']);
 
-/**
- * An organisation may demand more of a new lead than is known of it; the lead must not be lost for that. But where the value
- * has to be unique, the second lead with a made-up one would be written over the first.
- */
-function fillMandatory(plan: LeadPlan, metadata: Knowledge['metadata'], order: string): void {
-  for (const { apiName, isMandatory, isWritable, isUnique, dataType } of metadata ?? []) {
-    if (!isMandatory || !isWritable || isUnique || !TEXT_TYPES.has(dataType) || plan.fields.has(apiName)) continue;
-    plan.fields.set(apiName, { value: 'Unknown', quality: 0, order });
+/** An organisation may demand more of a new lead than is known of it; the lead must not be lost for that. */
+function fillMandatory(plan: LeadPlan, mandatory: readonly string[], order: string): void {
+  for (const field of mandatory) {
+    if (!plan.fields.has(field)) plan.fields.set(field, { value: 'Unknown', quality: 0, order });
   }
+}
+
+/** Not where the value has to be unique: the second lead with a made-up one would be written over the first. */
+function mandatoryTexts(metadata: NonNullable<Knowledge['metadata']>): string[] {
+  return metadata.flatMap(({ apiName, isMandatory, isWritable, isUnique, dataType }) =>
+    isMandatory && isWritable && !isUnique && TEXT_TYPES.has(dataType) ? [apiName] : [],
+  );
 }
 
 /**

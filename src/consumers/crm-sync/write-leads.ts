@@ -33,8 +33,16 @@ const UNTOLD = new Set(['NO_RESULT', 'INTERNAL_ERROR']);
 
 /** No lead goes without. */
 const NEEDED = new Set(['Last_Name', 'Email']);
+/** Zoho's default layout demands it of a new lead; of a field that may have to be unique nothing is made up. */
+const FILLED_IN = 'Company';
 
-type Refusals = Set<string>;
+/** What Zoho has said of the leads in this call. */
+type Heard = {
+  /** Values that it does not take. */
+  refused: Set<string>;
+  /** Addresses whose new lead lacks a company; it is found out so where Zoho does not tell what it demands. */
+  companyless: Set<string>;
+};
 
 /** By the address that events came with: the one that the lead bears now, and what is known of it under the former. */
 export type Moved = ReadonlyMap<string, { to: string; known: LeadState }>;
@@ -50,19 +58,19 @@ export async function writeLeads(
 ): Promise<{ results: Map<string, LeadResult>; moved: Moved }> {
   const results = new Map<string, LeadResult>();
   const moved = new Map<string, { to: string; known: LeadState }>();
-  const refused: Refusals = new Set();
+  const heard: Heard = { refused: new Set(), companyless: new Set() };
   const states = new Map(folded);
   let open = [...facts.keys()];
   let atOnce = RECORDS_MAX;
   for (let round = 1; open.length > 0 && round <= ROUNDS_MAX; round += 1) {
     const again: string[] = [];
     while (open.length > 0) {
-      const seen = await planFresh(pick(facts, open.slice(0, atOnce)), states, refused, work);
+      const seen = await planFresh(pick(facts, open.slice(0, atOnce)), states, heard, work);
       // Of more at once Zoho does not tell in time.
       if (seen.count < open.length) atOnce = seen.count;
       open = open.slice(seen.count);
       for (const [email, lead] of seen.moved) moved.set(email, lead);
-      const toRepeat = await upsert(seen, refused, work);
+      const toRepeat = await upsert(seen, heard, work);
       for (const [email, result] of seen.results) {
         // It is still this event that made the lead.
         if (results.get(email)?.action === 'insert') result.action = 'insert';
@@ -86,10 +94,11 @@ export async function writeLeads(
 async function planFresh(
   facts: FactsByEmail,
   folded: ReadonlyMap<string, LeadState>,
-  refused: Refusals,
+  { refused, companyless }: Heard,
   work: Work,
 ): Promise<Seen> {
   const { deps, lease } = work;
+  const demandedOf = (email: string) => (companyless.has(email) ? [FILLED_IN] : []);
   const isRefused = (email: string, field: string, value: string) => refused.has(refusalOf(email, field, value));
   let emails = [...facts.keys()];
   for (let looks = 1; ; looks += 1) {
@@ -102,7 +111,7 @@ async function planFresh(
         facts,
         emails.filter((email) => !moved.has(email) && !bearers.has(email)),
       );
-      const results = planLeads(own, looked.knowledge, deps, { leasedAt: lease.takenAt, isRefused });
+      const results = planLeads(own, looked.knowledge, deps, { leasedAt: lease.takenAt, isRefused, demandedOf });
       await lease.saveIntents(intentsOf(own, results));
       if (performance.now() < looked.sendBy) return { results, moved, count: emails.length, sendBy: looked.sendBy };
     }
@@ -156,8 +165,8 @@ function pick(facts: FactsByEmail, emails: readonly string[]): FactsByEmail {
   return new Map(emails.map((email) => [email, facts.get(email)!]));
 }
 
-/** Returns those that are to be written once more: without what was refused, or with what was held back. */
-async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work): Promise<LeadResult[]> {
+/** Returns those that are to be written once more: without what was refused, or with what was held back or missing. */
+async function upsert({ results, sendBy }: Seen, { refused, companyless }: Heard, work: Work): Promise<LeadResult[]> {
   const toWrite = [...results.values()].filter(needsWrite);
   if (toWrite.length === 0) return [];
   const { deps, lease, signal, log } = work;
@@ -176,12 +185,15 @@ async function upsert({ results, sendBy }: Seen, refused: Refusals, work: Work):
     const answer = answers[index];
     takeAnswer(result, answer, work);
     if (result.error === undefined) return result.heldBack.size > 0;
-    const fields = refusedFields(result, answer);
-    for (const field of fields) {
-      refused.add(refusalOf(result.email, field, result.plan.fields.get(field)!.value));
+    const { email, plan } = result;
+    const { wrong, isCompanyMissing } = curableFaults(result, answer);
+    for (const field of wrong) {
+      refused.add(refusalOf(email, field, plan.fields.get(field)!.value));
       log.warn({ field, code: answer!.ok ? '' : answer!.code }, 'Zoho refused a field; the lead is written without it');
     }
-    return fields.length > 0;
+    const isToBeFilled = isCompanyMissing && !companyless.has(email);
+    if (isToBeFilled) companyless.add(email);
+    return wrong.length > 0 || isToBeFilled;
   });
 }
 
@@ -248,11 +260,17 @@ function inFields(fields: readonly string[]): string {
   return fields.length === 0 ? '' : ` (${fields.join(', ')})`;
 }
 
-/** The fields at fault, where the lead may go without all of them. */
-function refusedFields({ plan }: LeadResult, answer: RecordResult | undefined): readonly string[] {
-  if (answer === undefined || answer.ok || answer.retryable) return [];
+/** The fields at fault, where the lead may go without all of them; but for a company that it lacks. */
+function curableFaults(
+  { plan, found }: LeadResult,
+  answer: RecordResult | undefined,
+): { wrong: readonly string[]; isCompanyMissing: boolean } {
+  const none = { wrong: [], isCompanyMissing: false };
+  if (answer === undefined || answer.ok || answer.retryable) return none;
+  const isMissing = (field: string) => field === FILLED_IN && found === undefined && !plan.fields.has(field);
+  const wrong = answer.fields.filter((field) => !isMissing(field));
   const isDispensable = (field: string) => !NEEDED.has(field) && plan.fields.has(field);
-  return answer.fields.every(isDispensable) ? answer.fields : [];
+  return wrong.every(isDispensable) ? { wrong, isCompanyMissing: answer.fields.some(isMissing) } : none;
 }
 
 function refusalOf(email: string, field: string, value: string): string {
