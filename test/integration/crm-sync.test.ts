@@ -196,6 +196,18 @@ for (const [index, withoutScopes] of [[], ['coql'] as const].entries()) {
   });
 }
 
+test('that Zoho can’t tell its fields for a moment has nobody written over', async () => {
+  await withUniquePhone();
+  const { isUntouched } = seedBoss();
+  await start();
+  zoho.faults.next({ status: 503 }, { path: '/crm/v8/settings/fields' });
+  const synced = await pipeline.synced(
+    await pipeline.send('calendly', booking('a', 1, { text_reminder_number: boss.Phone })),
+  );
+  isUntouched();
+  assert.equal(synced.leads, [{ email, leadId: theLead().id, action: 'insert' }]);
+});
+
 test('where nobody tells which fields are unique, a write that went to another lead is a failure that names both', async () => {
   await withUniquePhone({ withoutScopes: ['fields'] });
   const { id } = seedBoss();

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { NotYetError } from '../../src/lib/errors.js';
 import { buildCreateNotesRequest, buildUpsertRequest } from '../../src/lib/providers/zoho/crm.js';
 import { makeFieldCache } from '../../src/lib/providers/zoho/field-cache.js';
 import { emailsOf, lead, setUpZoho } from '../helpers/zoho-crm.js';
@@ -117,6 +118,15 @@ test('the fields are asked for once for many, and asked again later where Zoho d
   const unknown = makeFieldCache(setting.connect(), { warn: (message: unknown) => warnings.push(message) });
   assert.equal([await unknown(), await unknown()], [undefined, undefined]);
   assert.is(warnings.length, 1);
+});
+
+test('while Zoho fails to tell its fields it is waited for a few times, and asked again each time', async () => {
+  const readFields = makeFieldCache(setting.connect(), { warn: () => {} });
+  const end = setting.standin.faults.on({ path: '/crm/v8/settings/fields' }, { status: 503 });
+  for (let n = 0; n < 5; n += 1) assert.instance(await readFields().catch((error: unknown) => error), NotYetError);
+  assert.is(await readFields(), undefined, 'a lead must not wait for ever');
+  end();
+  assert.ok(await readFields(), 'known from its return on');
 });
 
 test('limits of Zoho reach the caller as an outage', async () => {

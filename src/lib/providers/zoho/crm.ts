@@ -3,6 +3,7 @@
  * once is the gate's business. Every verb throws `OutageError`,
  * `RetryableError` or `TerminalError` for the call as a whole; what became of single records is in the results.
  */
+import { NotYetError, OutageError } from '../../errors.js';
 import type { Gate } from '../../provider-gate.js';
 import type { RedisClient } from '../../redis.js';
 import { makeZohoClient, type ZohoCall, type ZohoClient } from './client.js';
@@ -43,7 +44,7 @@ export type Zoho = {
   updateNotes: (notes: readonly ChangedNote[], options: WriteOptions) => Promise<RecordResult[]>;
   /** The newest, at most `NOTES_LISTED_MAX`. */
   listNotes: (module: NewNote['module'], parentId: string, options: Options) => Promise<ChangedNote[]>;
-  /** `undefined` when Zoho does not tell, for whatever reason: a lead must never fail for want of it. */
+  /** `undefined` when Zoho will not tell: a lead must never fail for want of it. Throws where it can't tell just now. */
   leadFields: (options: Options) => Promise<FieldMetadata[] | undefined>;
   /** COQL can't be used here: leads are found by search, which does not see a new one for some seconds. */
   usesSearchFallback: () => boolean;
@@ -117,8 +118,10 @@ async function leadFields({ send }: ZohoClient, signal: AbortSignal): Promise<Fi
     return readFields(
       await send({ method: 'GET', path, query: { module: 'Leads' }, writes: false, isPerRecord: false }, signal),
     );
-  } catch {
+  } catch (error) {
     signal.throwIfAborted();
+    const isForNow = error instanceof NotYetError || (error instanceof OutageError && error.kind === 'outage');
+    if (isForNow) throw error;
     return undefined;
   }
 }
