@@ -1,4 +1,4 @@
-import { type Chain, makeChains } from '../../src/lib/chain.js';
+import { type Chain, makeChains, type TrailStep } from '../../src/lib/chain.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { catalogue } from '../../src/lib/events.js';
 import { type Command, parseCommandLine } from './command.js';
@@ -37,13 +37,14 @@ function describeChain(chain: Chain): string {
     ...[step.at, step.type, step.eventId, step.group],
     step.attempts === 1 ? '' : `${step.attempts} attempts`,
     step.durationMs === 0 ? '' : formatDuration(step.durationMs),
+    describeOutcome(step),
   ]);
   const lines = [
     `${chain.eventId}  ${chain.status.toUpperCase()}`,
     `key   ${chain.key}`,
     `type  ${chain.type}`,
     '',
-    ...formatTable(['at', 'type', 'event', 'by', 'tries', 'took'], steps).split('\n'),
+    ...formatTable(['at', 'type', 'event', 'by', 'tries', 'took', 'outcome'], steps).split('\n'),
   ];
   if (chain.type === 'operation.done') lines.push(...describeOperation(chain.event.data));
   if (chain.waiting !== undefined) {
@@ -72,6 +73,14 @@ function describeRejected({ eventId, event }: Chain): string[] {
     `other content of ${event.of}, of which the first counts; look at it with --json`,
     `where that event has failed for good this one can be tried in its place: ${command}`,
   ];
+}
+
+/** In the words that stand in `lead.synced`. */
+function describeOutcome({ outcome, reason, leads = 0, notes = 0 }: TrailStep): string {
+  if (outcome === undefined) return '';
+  const count = (number: number, what: string) => (number === 0 ? [] : [`${number} ${what}${number === 1 ? '' : 's'}`]);
+  const counts = [...count(leads, 'lead'), ...count(notes, 'note')].join(', ');
+  return `${outcome}${reason === undefined ? '' : ` (${reason})`}${counts === '' ? '' : `: ${counts}`}`;
 }
 
 /** Who did what, to how many, and to which where they are few. */

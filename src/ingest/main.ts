@@ -55,8 +55,8 @@ async function main(): Promise<void> {
   // For what no request waits for.
   const drainRedis = connectRedis({ url: config.redisUrl, role: 'drain' });
   const appendLater = makeAppend({ ...config, redis: drainRedis, timeoutMs: DRAIN_TIMEOUT_MS });
-  // Not later: until it knows which Redis that is, what was spooled waits.
   const knownMs = config.idempotencyTtlS * 1_000;
+  // Not later: until it knows which Redis that is, what was spooled waits.
   const recent = keepRecent({ redis, laterRedis: drainRedis, keys, append: appendLater, log, knownMs });
   const metrics = makeIngestMetrics();
   const watch = await watchRedis({

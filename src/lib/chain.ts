@@ -5,7 +5,7 @@
 import { isDeeperThan, JSON_DEPTH_MAX, tryDecodeEntry } from './codec.js';
 import { PROVIDERS, type Provider } from './errors.js';
 import { compareStreamIds, isoTime, parseEventId, type StreamName, streamIdTime } from './event-id.js';
-import { catalogue, type EventFailed, type GroupName, isEventType } from './events.js';
+import { catalogue, type EventFailed, type GroupName, isEventType, type LeadSynced } from './events.js';
 import type { Keys } from './keys.js';
 import type { OpenFailure } from './open-failures.js';
 import type { RedisClient } from './redis.js';
@@ -23,6 +23,12 @@ export type TrailStep = {
   /** Attempts that the group needed, and how long the last one took. */
   attempts: number;
   durationMs: number;
+  /** Of a `lead.synced` alone: what came of it. */
+  outcome?: LeadSynced['outcome'];
+  reason?: string;
+  /** How many it wrote, or would have. */
+  leads?: number;
+  notes?: number;
 };
 
 export type Chain = {
@@ -216,7 +222,20 @@ function toStep({ eventId, stream, id, fields }: RawEntry): TrailStep {
     at: fields.at ?? isoTime(streamIdTime(id)),
     attempts: Number(fields.attempts ?? 1),
     durationMs: Number(fields.ms ?? 0),
+    ...outcomeOf(stream, id, fields),
   };
+}
+
+/** Counts, as the leads are people. */
+function outcomeOf(
+  stream: StreamName,
+  id: string,
+  fields: Record<string, string>,
+): Pick<TrailStep, 'outcome' | 'reason' | 'leads' | 'notes'> {
+  const event = fields.type === 'lead.synced' ? tryDecodeEntry(stream, id, fields) : undefined;
+  if (event?.type !== 'lead.synced') return {};
+  const { outcome, reason, leads, notes } = event.data;
+  return { outcome, ...(reason === undefined ? {} : { reason }), leads: leads.length, notes: notes.length };
 }
 
 function writerOf(entry: RawEntry): string {

@@ -240,6 +240,46 @@ test('`show` of a rejected webhook tells why, and what a redrive can do', async 
   );
 });
 
+test('`show` tells of each `lead.synced` how it ended, without the people in it', async () => {
+  const email = 'ada@lead.example';
+  const lead = { email, leadId: '7', action: 'insert' };
+  const note = { leadId: '7', noteId: '8', action: 'insert', email };
+  const requests = [{ method: 'POST', url: 'https://zoho.example', body: { Email: email } }];
+  const ends = [
+    { outcome: 'written', reason: 'lead_converted', leads: [], notes: [note] },
+    { outcome: 'dry_run', leads: [{ ...lead, leadId: null }], notes: [], requests },
+    { outcome: 'nothing_to_write', reason: 'superseded', leads: [], notes: [], matched: [{ email, leadId: '7' }] },
+    { outcome: 'written', leads: [lead, lead], notes: [note] },
+    { outcome: 'unheard_of' },
+  ];
+  await put('events:enriched', '21-0', { type: 'lead.enriched', key: 'k21', v: '1', data: '{}' });
+  await server.connect().hset(keys.progress('k21'), { id: 'enriched-21-0', 'enriched-21-0': '', state: 'processed' });
+  for (const [index, data] of ends.entries()) {
+    const fields = { type: 'lead.synced', key: 'k21', v: '1', cause: 'enriched-21-0', data: JSON.stringify(data) };
+    await put('events:synced', `${22 + index}-0`, fields);
+    await server.connect().hset(keys.progress('k21'), `synced-${22 + index}-0`, '');
+  }
+  const json = (await runGvi(['show', 'k21', '--json'], settings())).stdout;
+  type Step = { outcome?: string; reason?: string; leads?: number; notes?: number };
+  assert.equal(
+    (JSON.parse(json).trail as Step[]).map(({ outcome, reason, leads, notes }) => [outcome, reason, leads, notes]),
+    [
+      [undefined, undefined, undefined, undefined],
+      ['written', 'lead_converted', 0, 1],
+      ['dry_run', undefined, 1, 0],
+      ['nothing_to_write', 'superseded', 0, 0],
+      ['written', undefined, 2, 1],
+      [undefined, undefined, undefined, undefined],
+    ],
+  );
+  const text = (await runGvi(['show', 'k21'], settings())).stdout;
+  assert.match(text, /synced-22-0 .* written \(lead_converted\): 1 note$/m);
+  assert.match(text, /synced-23-0 .* dry_run: 1 lead$/m);
+  assert.match(text, /synced-24-0 .* nothing_to_write \(superseded\)$/m);
+  assert.match(text, /synced-25-0 .* written: 2 leads, 1 note$/m);
+  for (const told of [json, text]) assert.not.match(told, email);
+});
+
 test('`status` says where there is something to do and no worker to do it', async () => {
   const redis = server.connect();
   const KEYS = makeKeys('alone:');
