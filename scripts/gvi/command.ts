@@ -5,6 +5,7 @@ import { UsageError } from '../../src/lib/command-line.js';
 import type { Config } from '../../src/lib/config.js';
 import type { Keys } from '../../src/lib/keys.js';
 import type { RedisClient } from '../../src/lib/redis.js';
+import { printError } from './format.js';
 
 export type CommandContext = { config: Config; redis: RedisClient; keys: Keys; print: (text: string) => void };
 
@@ -42,6 +43,13 @@ export function parseCommandLine<const T extends NonNullable<ParseArgsConfig['op
   } catch (error) {
     throw new UsageError(`${(error as Error).message}\nUsage: gvi ${usage}`);
   }
+}
+
+/** What was asked rightly and can't be done: told as JSON where that was asked for. The exit code is returned. */
+export function refuse({ print }: CommandContext, isJson: boolean, code: string, message: string): number {
+  if (isJson) print(JSON.stringify({ error: { code, message } }));
+  else printError(message);
+  return 1;
 }
 
 /** Whose name stands in `events:operations`: that of `--by`, else of the login. */

@@ -4,9 +4,9 @@ import { PROVIDERS } from '../../src/lib/errors.js';
 import { GROUPS, type GroupName, STREAMS } from '../../src/lib/events.js';
 import { readRedisTime } from '../../src/lib/maintenance.js';
 import { recordOperation } from '../../src/lib/operations.js';
-import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
+import { type Command, type CommandContext, operatorName, parseCommandLine, refuse } from './command.js';
 import { confirm } from './confirm.js';
-import { formatDuration, printError } from './format.js';
+import { formatDuration } from './format.js';
 
 /** Removes a group that nobody serves and that keeps entries from being trimmed. */
 export const dropGroup: Command = {
@@ -43,12 +43,6 @@ export const dropGroup: Command = {
     return 0;
   },
 };
-
-function refuse({ print }: CommandContext, isJson: boolean, code: string, message: string): number {
-  if (isJson) print(JSON.stringify({ error: { code, message } }));
-  else printError(message);
-  return 1;
-}
 
 /** What an earlier version of this service kept for a group that it has no more. */
 async function deleteWorkingKeys({ redis, keys }: CommandContext, group: GroupName): Promise<void> {

@@ -10,11 +10,11 @@ import {
 } from '../../src/lib/replay.js';
 import { StalledError } from '../../src/lib/replay-room.js';
 import { forgetReplay, readHandedOver } from '../../src/lib/unfinished-replays.js';
-import type { Command, CommandContext } from './command.js';
+import { type Command, type CommandContext, refuse } from './command.js';
 import { confirm } from './confirm.js';
 import { printError } from './format.js';
 import { startProgressBar } from './progress-bar.js';
-import { type Asked, HELP, readCommandLine } from './replay/command-line.js';
+import { type Asked, HELP, readCommandLine, UnknownReplayError } from './replay/command-line.js';
 import { type ForeseenEntry, makeForeseeEntry } from './replay/foresee-entry.js';
 import { addToTotals, describeForeseen, describeTotals, noTotals } from './replay/foreseen-text.js';
 import { makeShareDone } from './replay/share-done.js';
@@ -46,16 +46,24 @@ export const replay: Command = {
   summary: 'hands a range to a group again; also --force, --resume, --abandon, --dry-run (shows what it would do)',
   help: HELP,
   async run(argv, context) {
-    const asked = await readCommandLine(argv, context);
-    if (asked.isAbandoned) return abandon(context, asked);
-    if (asked.isDryRun) return look(context, asked);
-    if (!asked.isConfirmed) {
-      const counts = await decideAll(context, asked, { isDryRun: true, label: 'Counting' });
-      if (!(await confirm(askFor(counts, asked.options)))) return 1;
+    try {
+      return await doAsked(await readCommandLine(argv, context), context);
+    } catch (error) {
+      if (!(error instanceof UnknownReplayError)) throw error;
+      return refuse(context, error.isJson, 'not_found', error.message);
     }
-    return handOver(context, asked);
   },
 };
+
+async function doAsked(asked: Asked, context: CommandContext): Promise<number> {
+  if (asked.isAbandoned) return abandon(context, asked);
+  if (asked.isDryRun) return look(context, asked);
+  if (!asked.isConfirmed) {
+    const counts = await decideAll(context, asked, { isDryRun: true, label: 'Counting' });
+    if (!(await confirm(askFor(counts, asked.options)))) return 1;
+  }
+  return handOver(context, asked);
+}
 
 async function look(context: CommandContext, asked: Asked): Promise<number> {
   const { options, limit, isJson } = asked;

@@ -137,7 +137,19 @@ test('one that was killed can be given up, after which nothing keeps its range; 
     [{ operation: 'replay', by: 'Ada', count: 0, details }],
   );
   const again = await runGvi([...abandon, '--yes'], settings());
-  assert.equal([again.code, again.stderr], [2, `No replay ${replayId} is unfinished here: nothing to give up\n`]);
+  assert.equal([again.code, again.stderr], [1, `No replay ${replayId} is unfinished here: nothing to give up\n`]);
+});
+
+test('one that is not known is no wrong usage, and is told as JSON where that is asked for', async () => {
+  const replayId = '20260101T000000-abcdef';
+  for (const asked of [['--abandon'], ['--resume'], ['--dry-run', '--resume']]) {
+    const { code, stdout } = await runGvi(['replay', '--json', '--yes', ...asked, replayId], settings());
+    assert.is(code, 1);
+    const { error } = JSON.parse(stdout);
+    assert.is(error.code, 'not_found');
+    assert.match(error.message, `No replay ${replayId} is unfinished here`);
+  }
+  assert.equal(await readStream(history, 'events:operations'), []);
 });
 
 test('what is done already is not done again where Redis has no memory to spare, but what failed is run', async () => {

@@ -23,6 +23,17 @@ export type Asked = {
   by: string;
 };
 
+/** It is named rightly, but there is none of that name to go on with or to give up. */
+export class UnknownReplayError extends Error {
+  override readonly name = 'UnknownReplayError';
+  readonly isJson: boolean;
+
+  constructor(message: string, isJson: boolean) {
+    super(message);
+    this.isJson = isJson;
+  }
+}
+
 const LIMIT = 20;
 const LIMIT_MAX = 100_000;
 const REPLAY_ID = /^[\w-]{1,64}$/;
@@ -45,7 +56,7 @@ it is trimmed, unless --abandon gives it up: what it has handed over runs all th
 --dry-run changes nothing and calls nobody: it shows the first entries [${LIMIT}] with the requests to the CRM, how they differ
 from what this service last saw there, and what the model would be asked; over all of them it shows the sums.`;
 
-/** Throws `UsageError`. */
+/** Throws `UsageError` and `UnknownReplayError`. */
 export async function readCommandLine(argv: readonly string[], context: CommandContext): Promise<Asked> {
   const { values, positionals } = parseCommandLine({ usage: USAGE }, argv, {
     ...{ group: { type: 'string' }, from: { type: 'string' }, to: { type: 'string' } },
@@ -73,7 +84,7 @@ export async function readCommandLine(argv: readonly string[], context: CommandC
     if (wanted === undefined) throw new UsageError(HELP);
     const what =
       abandon === undefined ? 'say its --group and --from, and --force if it had that' : 'nothing to give up';
-    throw new UsageError(`No replay ${wanted} is unfinished here: ${what}`);
+    throw new UnknownReplayError(`No replay ${wanted} is unfinished here: ${what}`, values.json);
   }
   const group = readGroup(values.group ?? known?.group);
   const to = values.to ?? known?.to ?? (await readEnd(context));
