@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks Node and installs the npm packages, where they are missing or older than package-lock.json.
+# Checks Node and installs the npm packages, where they are missing or older than package-lock.json; through a node_modules
+# that is a link it installs nothing.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -14,7 +15,15 @@ if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); proce
   exit 1
 fi
 
-if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+if [ -L node_modules ]; then
+  # Other work trees share what it points to, and npm ci would empty that. The times of files tell nothing there.
+  if ! npm ls --loglevel=silent >/dev/null 2>&1; then
+    echo "node_modules is a link to $(readlink node_modules), and what is there is not what package.json wants:" >&2
+    npm ls 2>&1 | grep -E 'missing|invalid' >&2 || true
+    echo 'Run npm ci there, or remove the link: then this work tree gets packages of its own.' >&2
+    exit 1
+  fi
+elif [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo 'Installing the npm packages …'
   # Types and tools are needed too, whatever NODE_ENV says.
   npm ci --include=dev --no-audit --no-fund --loglevel=error
