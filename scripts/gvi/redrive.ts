@@ -132,7 +132,9 @@ async function redriveEach(
 ): Promise<Answer[]> {
   const redriveFailure = makeRedrive(context, { isDryRun });
   const redriveRejected = makeRedriveRejected(context);
-  const bar = startProgressBar(isDryRun ? 'Counting' : 'Redriving', failures.length + rejected.length, { isJson });
+  // A few are done before a bar could be read.
+  const isLong = failures.length > AT_ONCE;
+  const bar = startProgressBar(isDryRun ? 'Counting' : 'Redriving', failures.length, { isJson });
   const answers: Answer[] = [];
   let recorded = 0;
   const recordRest = async () => {
@@ -144,7 +146,7 @@ async function redriveEach(
     const some = failures.slice(start, start + AT_ONCE);
     const given = await Promise.all(some.map(redriveFailure));
     answers.push(...some.map(({ eventId }, index) => ({ eventId, answer: given[index]! })));
-    bar.add(some.length);
+    if (isLong) bar.add(some.length);
     if (answers.length - recorded >= EVENT_IDS_MAX) await recordRest();
   }
   try {
@@ -153,7 +155,7 @@ async function redriveEach(
     // Also where Redis takes no more of them.
     await recordRest();
   }
-  if (failures.length > AT_ONCE) bar.end();
+  if (isLong) bar.end();
   return answers;
 }
 

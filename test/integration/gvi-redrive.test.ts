@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { readOpenFailures } from '../../src/lib/open-failures.js';
 import { makeRedrive } from '../../src/lib/redrive.js';
 import { loadScript } from '../../src/lib/scripts.js';
-import { runGvi } from '../helpers/gvi.js';
+import { runGvi, startGviAtTerminal } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -201,6 +201,22 @@ test('--all says with its exit code that one could not be tried again', async ()
   await history.redis.xdel(history.keys.stream('events:calendly'), gone.slice('calendly-'.length));
   const all = await gvi('redrive', '--all', '--yes');
   assert.equal([all.code, all.said.redriven], [1, [other]]);
+});
+
+test('at a terminal each answer has a line of its own', async () => {
+  const eventIds = [await history.book('a', 'refused'), await history.book('b', 'refused')];
+  for (const eventId of eventIds) await history.ended(eventId, 'failed');
+  history.stage.isMended = true;
+  const terminal = startGviAtTerminal(['redrive', '--all', '--yes'], {
+    ...{ REDIS_URL: server.url, KEY_PREFIX: history.keys.prefix },
+  });
+  try {
+    assert.is(await terminal.exited, 0);
+    const lines = eventIds.map((eventId) => `${eventId} is tried again`);
+    assert.equal(terminal.output().trim().split(/\r?\n/), lines);
+  } finally {
+    terminal.child.kill('SIGKILL');
+  }
 });
 
 test('a call that is sent again, as its reply was lost, answers as it did', async () => {
