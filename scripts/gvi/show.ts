@@ -50,7 +50,9 @@ function describeChain(chain: Chain): string {
   if (chain.waiting !== undefined) {
     const { group, attempts, dueAt, provider, error } = chain.waiting;
     const until = provider !== undefined ? ` until ${provider} is back` : dueAt === undefined ? '' : ` until ${dueAt}`;
-    lines.push('', `waits in ${group}${until}: ${error.message} (${error.code}), attempts spent: ${attempts}`);
+    const what =
+      chain.status === 'running' ? `is tried again in ${group}; it was put off by` : `waits in ${group}${until}`;
+    lines.push('', `${what}: ${error.message} (${error.code}), attempts spent: ${attempts}`);
   }
   if (chain.failure !== undefined) {
     const { group, error, at, replay, isOpen } = chain.failure;

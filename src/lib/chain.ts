@@ -42,7 +42,7 @@ export type Chain = {
   trail: TrailStep[];
   /** The latest; it may be done with since. */
   failure?: OpenFailure & { isOpen: boolean };
-  /** What it waits for now, while it is retrying or paused. */
+  /** What it waits for now, while it is retrying or paused; after that, until it has ended, what put it off. */
   waiting?: {
     group: GroupName;
     attempts: number;

@@ -223,6 +223,12 @@ test('`show` tells of a failure whether it stands, and of what waits until when,
   const waits = await shown();
   assert.match(waits, 'failed in enrich at then: no (refused); tried again since\n');
   assert.match(waits, 'waits in enrich: m (c), attempts spent: 2\n');
+  const stream = keys.stream('events:calendly');
+  await redis.xgroup('CREATE', stream, 'enrich', '17-0');
+  await redis.xreadgroup('GROUP', 'enrich', 'worker', 'COUNT', 1, 'STREAMS', stream, '>');
+  const runs = await shown();
+  assert.match(runs, 'calendly-18-0  RUNNING\n');
+  assert.match(runs, 'is tried again in enrich; it was put off by: m (c), attempts spent: 2\n');
 });
 
 test('`show` of a rejected webhook tells why, and what a redrive can do', async () => {
