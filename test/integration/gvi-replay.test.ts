@@ -109,6 +109,8 @@ test('a dry run shows the questions to the model, with the answers of before, an
     assert.match(text.stdout, 'asks the model (enrich.v1');
     assert.match(text.stdout, /lead a@brightwater\.example, last seen .* ago/);
     assert.match(text.stdout, 'Company_Name: "');
+    // Whether a person has changed it since is not known: no value of a person's is kept.
+    assert.match(text.stdout, /Last_Name: ".*" is what this service last wrote there$/m);
     assert.equal([zoho.calls.length, gemini.requests.length], calls);
     assert.is(await pipeline.redis.dbsize(), length);
   });

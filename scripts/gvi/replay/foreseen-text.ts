@@ -7,8 +7,8 @@ const CHANGES: Record<Change, string> = {
   new: 'is written: the lead is not known here',
   fills: 'is written where the field is empty: never written by this service',
   replaces: 'is written where nobody has changed what this service wrote: another value',
-  same: 'stands there already',
-  kept: 'is not written: a better or later value stands there',
+  same: 'is what this service last wrote there',
+  kept: 'is not written: this service wrote a better or later value there',
 };
 
 /** Sums over all entries that would run. */

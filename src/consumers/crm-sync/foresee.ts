@@ -16,7 +16,7 @@ import { toItem } from './sync-batch.js';
 /**
  * - `new`: the lead is not known to stand in the CRM; `fills`: never written by this service, and written where it is empty;
  * - `replaces`: another value than the one last written, and written where nobody has changed that;
- * - `same`: stands there already; `kept`: a better or later one stands there.
+ * - `same`: the one last written; `kept`: a better or later one was written.
  */
 export type Change = 'new' | 'fills' | 'replaces' | 'same' | 'kept';
 
