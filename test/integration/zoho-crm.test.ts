@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NotYetError } from '../../src/lib/errors.js';
+import { OutageError } from '../../src/lib/errors.js';
 import { buildCreateNotesRequest, buildUpsertRequest } from '../../src/lib/providers/zoho/crm.js';
 import { makeFieldCache } from '../../src/lib/providers/zoho/field-cache.js';
 import { emailsOf, lead, setUpZoho } from '../helpers/zoho-crm.js';
@@ -123,7 +123,7 @@ test('the fields are asked for once for many, and asked again later where Zoho d
 test('while Zoho fails to tell its fields it is waited for a few times, and asked again each time', async () => {
   const readFields = makeFieldCache(setting.connect(), { warn: () => {} });
   const end = setting.standin.faults.on({ path: '/crm/v8/settings/fields' }, { status: 503 });
-  for (let n = 0; n < 5; n += 1) assert.instance(await readFields().catch((error: unknown) => error), NotYetError);
+  for (let n = 0; n < 5; n += 1) assert.instance(await readFields().catch((error: unknown) => error), OutageError);
   assert.is(await readFields(), undefined, 'a lead must not wait for ever');
   end();
   assert.ok(await readFields(), 'known from its return on');

@@ -1,6 +1,6 @@
 /** The organisation's fields, asked for seldom: they change when an administrator changes them. */
 import type { Logger } from 'pino';
-import { NotYetError } from '../../errors.js';
+import { NotYetError, OutageError } from '../../errors.js';
 import { withDeadline } from '../deadline.js';
 import type { FieldMetadata, Zoho } from './crm.js';
 
@@ -15,7 +15,8 @@ const NEVER = new AbortController().signal;
 
 /**
  * Reads the fields through a cache of ten minutes; `undefined` while Zoho does not tell. What was known stays in use while
- * it is asked again, so only the first caller waits. Throws `NotYetError` for a moment where Zoho can't tell just now.
+ * it is asked again, so only the first caller waits. Throws `OutageError`, or `NotYetError` for a moment, where Zoho can't tell
+ * just now.
  */
 export function makeFieldCache(
   zoho: Pick<Zoho, 'leadFields'>,
@@ -24,6 +25,7 @@ export function makeFieldCache(
   let known: readonly FieldMetadata[] | undefined;
   let askAgainAtMs = 0;
   let failures = 0;
+  let failure: unknown;
   let asking: Promise<void> | undefined;
 
   async function ask(): Promise<void> {
@@ -35,7 +37,8 @@ export function makeFieldCache(
       askAgainAtMs = Date.now() + (fields ? FRESH_MS : UNKNOWN_MS);
       known = fields ?? known;
       failures = 0;
-    } catch {
+    } catch (error) {
+      failure = error;
       failures += 1;
       // Where nothing is known Zoho is asked before each write, so that it is known from its return on.
       if (known) askAgainAtMs = Date.now() + UNKNOWN_MS;
@@ -49,6 +52,7 @@ export function makeFieldCache(
     asking ??= ask();
     if (!known) await asking;
     if (!known && failures > 0 && failures <= WAITS_MAX) {
+      if (failure instanceof OutageError) throw failure;
       throw new NotYetError("Zoho can't tell the leads' fields just now", { delayMs: WAIT_MS });
     }
     return known;
