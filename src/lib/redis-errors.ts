@@ -62,6 +62,11 @@ function client(code: string, text: RegExp): Row {
   return row(code, 'away', ({ name, message }) => name !== 'ReplyError' && text.test(`${name}: ${message}`));
 }
 
+/** What the client says where no sentinel has named it a master. */
+function sentinels(code: string, kind: RedisFaultKind, text: RegExp): Row {
+  return row(code, kind, ({ message }) => message.startsWith('All sentinels are unreachable') && text.test(message));
+}
+
 /** Of the socket itself: providers' clients wrap theirs in errors of other names. */
 function socket(code: string): Row {
   return row(code, 'away', (error) => error.code === code && error.name === 'Error' && SOCKET_CALLS.has(error.syscall));
@@ -112,8 +117,10 @@ const TABLE: readonly Row[] = [
   replyLike('NO_SUCH_DB', 'configuration', /DB index is out of range|SELECT is not allowed/),
 
   client('MAX_RETRIES', /^MaxRetriesPerRequestError/),
-  // Before the next, as it quotes what the last of them said.
-  client('SENTINELS_UNREACHABLE', /All sentinels are unreachable/),
+  // Of what the last of them said the client tells in its own error alone: so these stand before the next.
+  sentinels('SENTINEL_LOGIN', 'configuration', /Last error: (NOAUTH|WRONGPASS|NOPERM)\b/),
+  sentinels('NO_SUCH_MASTER', 'configuration', /Last error: ERR No such master/),
+  sentinels('SENTINELS_UNREACHABLE', 'away', /(?:)/),
   client(
     'CONNECTION_CLOSED',
     /: Connection is closed\.$|Command aborted due to connection close|Cluster is (ended|disconnect)/,

@@ -14,6 +14,8 @@ const ADVICE: Record<string, string> = {
   NOPERM: 'the user in REDIS_URL should have the rights that docs/redis.md lists',
   MOVED: 'it is a node of a cluster, so REDIS_URL should begin with redis-cluster://',
   CROSSSLOT: 'it is a cluster, so KEY_PREFIX should hold a hash tag such as {gvi}:',
+  SENTINEL_LOGIN: "REDIS_URL should hold the sentinels' own login, as docs/redis.md says",
+  NO_SUCH_MASTER: 'REDIS_URL should end with the name of a master that the sentinels watch',
   NO_SUCH_DB: 'REDIS_URL should name a database that there is, or none',
 };
 const NO_SELECT = 'the user in REDIS_URL should have +select, as it names a database other than 0';

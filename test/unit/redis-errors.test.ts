@@ -12,6 +12,11 @@ function named(name: string, message: string): Error {
   return Object.assign(new Error(message), { name });
 }
 
+/** As ioredis says it when it has asked all of them. */
+function noSentinel(lastError: string): Error {
+  return new Error(`All sentinels are unreachable and retry is disabled. Last error: ${lastError}`);
+}
+
 function systemError(code: string, syscall: string): Error {
   return Object.assign(new Error(`${syscall} ${code} 127.0.0.1:6379`), { code, syscall });
 }
@@ -76,11 +81,10 @@ const CASES: readonly [code: string, kind: RedisFaultKind, error: Error][] = [
   ['CLUSTER_UNREACHABLE', 'away', named('ClusterAllFailedError', 'Failed to refresh slots cache.')],
   ['CLUSTER_UNREACHABLE', 'away', new Error('Too many Cluster redirections. Last error: ReplyError: CLUSTERDOWN')],
   ['SENTINELS_UNREACHABLE', 'away', new Error('All sentinels are unreachable. Retrying from scratch after 10ms.')],
-  [
-    'SENTINELS_UNREACHABLE',
-    'away',
-    new Error('All sentinels are unreachable and retry is disabled. Last error: Connection is closed.'),
-  ],
+  ['SENTINELS_UNREACHABLE', 'away', noSentinel('Connection is closed.')],
+  ['SENTINEL_LOGIN', 'configuration', noSentinel('NOAUTH Authentication required.')],
+  ['SENTINEL_LOGIN', 'configuration', noSentinel('WRONGPASS invalid username-password pair or user is disabled.')],
+  ['NO_SUCH_MASTER', 'configuration', noSentinel('ERR No such master with that name')],
   ['ECONNREFUSED', 'away', systemError('ECONNREFUSED', 'connect')],
   ['ECONNRESET', 'away', systemError('ECONNRESET', 'read')],
   ['EPIPE', 'away', systemError('EPIPE', 'write')],
