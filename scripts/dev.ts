@@ -78,7 +78,8 @@ async function start({ isSandbox }: { isSandbox: boolean }): Promise<void> {
   startWorkers(state, env);
 
   await untilOk(`http://127.0.0.1:${port}/readyz`);
-  await untilOk(`http://127.0.0.1:${workerPort}/healthz`);
+  // Its figures are there once it runs.
+  await untilOk(`http://127.0.0.1:${workerPort}/metrics`);
   const redisPlace = isSandbox ? `${SANDBOX_REDIS_FOLDER}, empty at each start` : REDIS_FOLDER;
   process.stdout.write(
     makeBanner({

@@ -45,6 +45,12 @@ async function main(): Promise<void> {
     readable: process.stdout.isTTY && !config.isProduction,
   });
   endOnCrash((err) => log.fatal({ err }, 'ends by an error that nothing caught'));
+  let tellRuns: (worker: Worker) => void = () => {};
+  const running = new Promise<Worker>((resolve) => {
+    tellRuns = resolve;
+  });
+  // Before anything is taken in hand, as the port may be another's.
+  if (config.workerPort !== undefined) await serveWorker(running, config.workerPort);
   const redis = connectRedis({ url: config.redisUrl, role: 'worker', log });
   const keys = makeKeys(config.keyPrefix);
   const watch = await watchRedis({ redis, keys, config, log });
@@ -64,7 +70,7 @@ async function main(): Promise<void> {
   const { worker } = await starting;
   watch.addMetrics(worker.metrics.registry);
   limits.addMetrics(worker.metrics.registry);
-  if (config.workerPort !== undefined) await serveWorker(worker, config.workerPort);
+  tellRuns(worker);
   log.info({ groups, worker: worker.name, dryRun: config.dryRun, port: config.workerPort }, 'worker runs');
   tellWhatIsMissing(config, log);
   if (!config.dryRun) await tellDryRuns(redis, keys, log);

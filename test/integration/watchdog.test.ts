@@ -299,7 +299,7 @@ test('a worker answers its health check while Redis is frozen', async () => {
     ],
   });
   ends.push(() => worker.stop());
-  const served = await serveWorker(worker, 0);
+  const served = await serveWorker(Promise.resolve(worker), 0);
   ends.push(() => served.stop());
   const healthz = () => fetch(`http://127.0.0.1:${served.port}/healthz`);
   own.kill('SIGSTOP');
