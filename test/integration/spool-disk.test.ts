@@ -526,6 +526,15 @@ test('a file that the disk does not give any more is kept whole, and what stands
   assert.equal(await bench.keysOf('calendly'), [1, 3, 4, 2].map(keyOf));
 });
 
+test('a spool in which a large webhook has no room is full, until it takes another one', async () => {
+  await bench.fill();
+  const spool = await bench.open({ bytesMax: 4_000 });
+  await assertRefusedAsFull(spool.takeIn({ ...webhook(1), data: Buffer.alloc(5_000) }));
+  assert.is(spool.health(), 'full');
+  assert.is((await spool.takeIn(webhook(2))).status, 'spooled');
+  assert.is(spool.health(), 'accepting');
+});
+
 test('what a person takes from the shelf makes room', async () => {
   const kept = join(bench.dir, 'unreadable', 'kept.damaged');
   mkdirSync(dirname(kept), { recursive: true });

@@ -108,6 +108,8 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       lookAtShelf(shelf, noteRoom);
       return Promise.reject(new SpoolRefusedError('the spool is full'));
     }
+    // What was refused may have been a large one.
+    refusedForSpace = false;
     nextSeq += 1;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => giveUp(waiting), deadlineMs);
