@@ -41,11 +41,11 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Pipel
     }),
     up: new Gauge({ name: 'gvi_redis_up', help: '1 when Redis answered for this scrape', registers }),
   };
-  let readAt = 0;
+  let readAt = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
 
   return async () => {
-    if (Date.now() - readAt < FRESH_MS) return;
+    if (performance.now() - readAt < FRESH_MS) return;
     reading ??= refresh().finally(() => {
       reading = undefined;
     });
@@ -54,7 +54,7 @@ export function addPipelineMetrics(registry: Registry, read: () => Promise<Pipel
 
   async function refresh(): Promise<void> {
     const overview = await read().catch(() => undefined);
-    readAt = Date.now();
+    readAt = performance.now();
     gauges.up.set(overview === undefined ? 0 : 1);
     gauges.paused.reset();
     gauges.abandoned.reset();

@@ -126,6 +126,21 @@ test('a webhook is answered only after its fsync, and those that arrive meanwhil
   disk.sync = () => Promise.resolve();
 });
 
+test('for how long a disk counts as failing does not depend on the clock of the host', async () => {
+  const disk = makeDisk();
+  const spool = await bench.open({ openFile: disk.openFile });
+  disk.sync = () => Promise.reject(new Error('EIO'));
+  await assertRefused(spool.takeIn(webhook(1)));
+  disk.sync = () => Promise.resolve();
+  const hostClock = Date.now;
+  Date.now = () => hostClock() + 3_600_000;
+  try {
+    assert.is(spool.health(), 'failing');
+  } finally {
+    Date.now = hostClock;
+  }
+});
+
 test('a disk that fails is a refusal, nothing of it counts, and the next webhook is taken when it works again', async () => {
   const disk = makeDisk();
   const spool = await bench.open({ openFile: disk.openFile });

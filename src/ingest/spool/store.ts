@@ -130,7 +130,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
   }
 
   function giveUp(waiting: Waiting): void {
-    failedAtMs = Date.now();
+    failedAtMs = performance.now();
     if (queue.includes(waiting)) {
       queue = queue.filter((other) => other !== waiting);
       queuedBytes -= waiting.bytes.length;
@@ -177,7 +177,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       // After a failed fsync nobody knows what the file holds: it is read as far as it is known, and not written again. A full
       // disk would gather empty ones.
       if (active !== undefined && !hasHeldRecords(active)) remove(active);
-      failedAtMs = Date.now();
+      failedAtMs = performance.now();
       for (const { reject } of batch) reject(error as Error);
       await retireActive();
     } finally {
@@ -325,7 +325,7 @@ export async function openStore(options: StoreOptions): Promise<SpoolStore> {
       notify = listener;
     },
     health() {
-      if (Date.now() - failedAtMs < FAILING_MS) return 'failing';
+      if (performance.now() - failedAtMs < FAILING_MS) return 'failing';
       return refusedForSpace ? 'full' : 'accepting';
     },
     figures() {
