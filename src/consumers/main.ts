@@ -73,7 +73,9 @@ async function main(): Promise<void> {
   tellRuns(worker);
   log.info({ groups, worker: worker.name, dryRun: config.dryRun, port: config.workerPort }, 'worker runs');
   tellWhatIsMissing(config, log);
-  if (!config.dryRun) await tellDryRuns(redis, keys, log);
+  // It works already: that nobody is told is no reason to end.
+  if (!config.dryRun)
+    await tellDryRuns(redis, keys, log).catch((err) => log.warn({ err }, 'could not look for events of a dry run'));
 }
 
 /** The first signal ends the worker as its grace allows, a second one at once. */

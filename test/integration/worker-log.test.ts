@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { defineConsumer } from '../../src/lib/consumer.js';
 import { fixture, startPipeline } from '../helpers/pipeline.js';
 import { startRedis } from '../helpers/redis-server.js';
+import { makeServices } from '../helpers/service-process.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { appendWebhook, booking, readStream, startTestWorker } from '../helpers/worker.js';
 import { at, refusedRecord as refused } from '../helpers/zoho-refusals.js';
@@ -105,6 +106,22 @@ test('that Redis takes no writes is told once each time it begins, not with ever
     await worker.stop();
     await server.stop();
   }
+});
+
+test('where it cannot be looked for events of a dry run that is told, and the worker goes on', async () => {
+  const server = await startRedis();
+  const services = makeServices();
+  const redis = server.connect();
+  await redis.xadd('events:synced', '*', 'type', 'lead.synced', 'key', 'k', 'v', '1', 'data', '{"outcome":"dry_run"}');
+  await redis.set('progress:k', 'somebody put a text in the place of a hash');
+  const worker = services.start('worker', { REDIS_URL: server.url }, ['--group', 'enrich']);
+  const said = () => worker.lines().some(({ msg }) => msg === 'could not look for events of a dry run');
+  await waitFor('the line, or the end', () => said() || worker.child.exitCode !== null);
+  assert.ok(said());
+  worker.child.kill('SIGTERM');
+  assert.is(await worker.exitCode(), 0);
+  await services.stop();
+  await server.stop();
 });
 
 test.run();
