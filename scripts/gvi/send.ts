@@ -1,5 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import got, { RequestError } from 'got';
 import { UsageError } from '../../src/lib/command-line.js';
 import type { Config } from '../../src/lib/config.js';
@@ -68,23 +68,30 @@ type Body = Record<string, unknown>;
 
 function readFixture(name: string, isFresh: boolean): Body {
   const path = Object.hasOwn(FIXTURES, name) ? FIXTURES[name]! : name;
-  if (!existsSync(path))
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
     throw new UsageError(`There is no sample ${name}: it should be calendly, readai or the path of a JSON file`);
   const body = parseBody(readFileSync(path, 'utf8'));
   if (body === undefined) throw new UsageError(`${path} should hold a JSON object`);
-  return isFresh ? makeFresh(body) : body;
+  const fresh = isFresh ? makeFresh(body) : body;
+  if (fresh === undefined) throw new UsageError(`--fresh: ${path} should hold a webhook of Calendly or Read.ai`);
+  return fresh;
 }
 
 function parseBody(text: string): Body | undefined {
   const body = parseOrText(text);
-  return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as Body) : undefined;
+  return isObject(body) ? body : undefined;
+}
+
+function isObject(value: unknown): value is Body {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Another booking, another meeting: the parts that the idempotency key is made of are new. */
-function makeFresh(body: Body): Body {
+function makeFresh(body: Body): Body | undefined {
   const id = randomUUID();
   if ('session_id' in body || 'meeting_id' in body) return { ...body, session_id: id, request_id: randomUUID() };
-  const payload = body.payload as Body;
+  const { payload } = body;
+  if (!isObject(payload)) return undefined;
   const renew = (uri: unknown) => String(uri).replace(/[^/]+$/, id);
   const noShow = payload.no_show as Body | null | undefined;
   // A no-show is told apart by its own id.

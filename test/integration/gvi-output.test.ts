@@ -383,13 +383,15 @@ test('`send --fresh` sends a no-show of another booking, marked anew', async () 
   ingest.stop();
 });
 
-test('a sample that is no JSON object, or is called as what every object has, is refused by its name', async () => {
+test('a sample that is no webhook, or is called as what every object has, is refused by its name', async () => {
   for (const [name, reason] of [
     [pathOf('README.md'), 'should hold a JSON object'],
     ['constructor', 'There is no sample constructor'],
+    [pathOf('test/fixtures'), `There is no sample ${pathOf('test/fixtures')}`],
+    [pathOf('package.json'), 'should hold a webhook'],
   ] as const) {
-    const { code, stderr } = await runGvi(['send', name], settings());
-    assert.is(code, 2);
+    const { code, stderr } = await runGvi(['send', name, '--fresh'], settings());
+    assert.is(code, 2, stderr);
     assert.match(stderr, reason);
     assert.not.match(stderr, '\n    at ');
   }
