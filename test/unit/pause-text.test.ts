@@ -30,6 +30,12 @@ for (const [reason, provider, why, next] of LIMITS) {
   });
 }
 
+test('where Zoho refuses the tokens that it gives, nobody is sent for another refresh token', () => {
+  const text = textOf({ kind: 'configuration', reason: 'zoho_invalid_token' });
+  assert.match(text, 'ZOHO_API_URL');
+  assert.not.match(text, /refresh token/i);
+});
+
 test('what waits is done by itself: no pause asks for anything to be sent again or entered by hand', () => {
   const reasons = [
     ...['zoho_no_permission', 'zoho_authorization_failed', 'zoho_oauth_scope_mismatch', 'zoho_invalid_code'],

@@ -7,6 +7,8 @@ const REDRIVE = 'then send the event again';
 
 const TOKEN_NEXT =
   'Make a new refresh token as `scripts/zoho_oauth_helper.md` tells, set ZOHO_REFRESH_TOKEN and restart the workers.';
+const CENTRE_NEXT =
+  'Compare ZOHO_DC and ZOHO_API_URL with the address of the CRM: a sandbox or a developer edition has one of its own. Then restart the workers.';
 const CLIENT_NEXT =
   'Compare ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_DC with the client in the Zoho API console, then restart the workers.';
 const SCOPE_NEXT = 'Make a refresh token with all the scopes that `scripts/zoho_oauth_helper.md` lists, and set it.';
@@ -22,7 +24,7 @@ const KNOWN: Record<string, Explanation> = {
   zoho_invalid_code: { why: 'Zoho no longer accepts our refresh token.', next: TOKEN_NEXT },
   zoho_invalid_grant: { why: 'Zoho no longer accepts our refresh token.', next: TOKEN_NEXT },
   zoho_access_denied: { why: 'Our refresh token belongs to another client of Zoho.', next: TOKEN_NEXT },
-  zoho_invalid_token: { why: 'Zoho does not accept our access token.', next: TOKEN_NEXT },
+  zoho_invalid_token: { why: 'Zoho gives us access tokens and does not accept them.', next: CENTRE_NEXT },
   zoho_authentication_failure: { why: 'Zoho does not accept our access token.', next: TOKEN_NEXT },
   zoho_invalid_client: { why: 'Zoho does not know this service in its data centre.', next: CLIENT_NEXT },
   zoho_invalid_client_secret: { why: 'Zoho does not accept the secret of this service.', next: CLIENT_NEXT },
