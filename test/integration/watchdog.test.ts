@@ -309,6 +309,37 @@ test('a worker answers its health check while Redis is frozen', async () => {
   own.kill('SIGCONT');
 });
 
+test('a worker that is stopped while Redis is frozen ends within a second of its grace, whatever runs', async () => {
+  const own = await startRedis();
+  ends.push(() => own.stop());
+  let isRunning = false;
+  const worker = await startTestWorker({
+    redisUrl: own.url,
+    env: { SHUTDOWN_GRACE_MS: '200' },
+    consumers: [
+      defineConsumer({
+        name: 'enrich',
+        on: ['calendly.invitee.created'],
+        emits: ['lead.enriched'],
+        handle() {
+          isRunning = true;
+          return new Promise(() => {});
+        },
+      }),
+    ],
+  });
+  const key = 'calendly:invitee.created:a';
+  await appendWebhook(worker, { type: 'calendly.invitee.created', key, body: booking('a') });
+  await waitFor('it to run', () => isRunning);
+  own.kill('SIGSTOP');
+  const frozenAt = performance.now();
+  await waitFor('its read to be under way', () => performance.now() - frozenAt > 800);
+  const stoppedAt = performance.now();
+  await worker.stop();
+  const tookMs = performance.now() - stoppedAt;
+  assert.ok(tookMs < 1_400, `${Math.round(tookMs)} ms`);
+});
+
 test('while writes are paused, as for a failover, a worker waits and counts as alive', async () => {
   const own = await startRedis();
   ends.push(() => own.stop());
