@@ -3,7 +3,15 @@
  * answer was lost, or the receipt is only on its way.
  */
 import type { Intent, Intents } from '../../lib/lead-ledger.js';
-import { addNote, addWrote, hashValue, type LeadState, type NoteState, toNote } from '../../lib/lead-state.js';
+import {
+  addLeadId,
+  addNote,
+  addWrote,
+  hashValue,
+  type LeadState,
+  type NoteState,
+  toNote,
+} from '../../lib/lead-state.js';
 import type { FoundLead } from '../../lib/providers/zoho/crm.js';
 
 export type Try = NonNullable<Intent['wrote']['earlier']>[number];
@@ -23,6 +31,15 @@ export function addCertain(folded: LeadState, settled: Intents): LeadState {
   let known = folded;
   for (const { wrote } of settled.values()) known = addWrote(known, wrote);
   return known;
+}
+
+/** The lead that was last found or made under an address; of what was made a receipt may still be to come. */
+export function leadIdOf(folded: LeadState, intents: Intents): string | undefined {
+  let known = folded;
+  for (const { leadId, turn } of [...intents.values()].flatMap(({ wrote }) => wrote.earlier ?? [])) {
+    if (leadId !== undefined) known = addLeadId(known, leadId, turn);
+  }
+  return known.leadId;
 }
 
 function groupByTurn(intents: Intents): Map<string, Intent[]> {

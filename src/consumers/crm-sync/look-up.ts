@@ -3,7 +3,7 @@ import type { Intents } from '../../lib/lead-ledger.js';
 import { addLeadId, type LeadState, nextTurn } from '../../lib/lead-state.js';
 import type { FieldMetadata, FoundLead, Zoho } from '../../lib/providers/zoho/crm.js';
 import { fitField } from '../../lib/providers/zoho/field-rules.js';
-import { addCertain, settleDoubts } from './doubt.js';
+import { addCertain, leadIdOf, settleDoubts } from './doubt.js';
 import type { LeadFacts } from './lead-facts.js';
 import { type LeadPlan, planLead } from './plan-lead.js';
 import type { SyncDeps, SyncItem } from './sync-batch.js';
@@ -55,7 +55,8 @@ export async function lookUp(
   asking: Asking,
 ): Promise<Knowledge> {
   const metadata = await deps.readFields();
-  const found = await findLeads(emails, folded, deps, asking);
+  const idOf = (email: string) => leadIdOf(folded.get(email) ?? {}, intentsOf(email));
+  const found = await findLeads(emails, idOf, deps, asking);
   const settled = new Map(emails.map((email) => [email, settleDoubts(intentsOf(email), found.get(email))]));
   const known = new Map(emails.map((email) => [email, addCertain(folded.get(email) ?? {}, settled.get(email)!)]));
   return { known, found, settled, metadata };
@@ -161,14 +162,14 @@ function firstOrderOf(facts: readonly LeadFacts[]): string {
 /** A lead that this service has just created may not be in the index yet: it is then read by its id. */
 async function findLeads(
   emails: readonly string[],
-  known: ReadonlyMap<string, LeadState>,
+  idOf: (email: string) => string | undefined,
   { zoho, fieldMap }: Pick<SyncDeps, 'zoho' | 'fieldMap'>,
   asking: Asking,
 ): Promise<Map<string, FoundLead>> {
   const fields = [...new Set([...fieldMap.values()].map(({ field }) => field))];
   const found = new Map((await zoho.findLeads([...emails], fields, asking)).map((lead) => [lead.email, lead]));
   const missing = emails.flatMap((email) => {
-    const leadId = found.has(email) ? undefined : known.get(email)?.leadId;
+    const leadId = found.has(email) ? undefined : idOf(email);
     return leadId === undefined ? [] : [{ email, leadId }];
   });
   if (missing.length === 0) return found;

@@ -16,6 +16,7 @@ import {
   needsWrite,
   planLeads,
   toRecord,
+  valuesOf,
 } from './look-up.js';
 import { toIntent } from './receipt.js';
 import type { Work } from './sync-batch.js';
@@ -181,9 +182,13 @@ async function upsert({ results, sendBy }: Seen, { refused, companyless }: Heard
     toWrite.filter((result, index) => isRefused(answers[index]) || isAnotherLead(result, answers[index])),
     work,
   );
+  toWrite.forEach((result, index) => {
+    takeAnswer(result, answers[index], work);
+  });
+  // Search may not see it for a while, and its receipt may be long in coming.
+  if (deps.zoho.usesSearchFallback()) await noteMade(toWrite, work).catch(() => {});
   return toWrite.filter((result, index) => {
     const answer = answers[index];
-    takeAnswer(result, answer, work);
     if (result.error === undefined) return result.heldBack.size > 0;
     const { email, plan } = result;
     const { wrong, isCompanyMissing } = curableFaults(result, answer);
@@ -204,6 +209,16 @@ async function upsert({ results, sendBy }: Seen, { refused, companyless }: Heard
 async function takeBack(results: readonly LeadResult[], { lease }: Work): Promise<void> {
   await lease.saveIntents(
     new Map(results.map(({ email }) => [email, settleDoubts(lease.intentsOf(email), undefined)] as const)),
+  );
+}
+
+/** What certainly was written, and to which lead: by that it is found again. Spares a doubt; nothing depends on it. */
+async function noteMade(results: readonly LeadResult[], { lease }: Work): Promise<void> {
+  const made = results.flatMap(({ email, found, leadId, plan }) =>
+    found === undefined && leadId !== null ? [{ id: leadId, email, fields: valuesOf(plan.fields) }] : [],
+  );
+  await lease.saveIntents(
+    new Map(made.map((lead) => [lead.email, settleDoubts(lease.intentsOf(lead.email), lead)] as const)),
   );
 }
 
