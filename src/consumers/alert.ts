@@ -38,7 +38,9 @@ export type AlertOptions = RetryMarks & {
   isStillPaused: (provider: Provider, since: string) => Promise<boolean>;
   /** Whether the pause that began at `since` was told of. */
   wasAlerted: (provider: Provider, since: string) => Promise<boolean>;
-  markAlerted: (provider: Provider, since: string) => Promise<void>;
+  markAlerted: (provider: Provider, since: string, reason: string) => Promise<void>;
+  /** When the pause for this reason began of which was told last, within the last hour. */
+  lastAlerted: (provider: Provider, reason: string) => Promise<string | undefined>;
   /** [60000] What exceeds the budget waits for the end of this window, and is told in one digest. */
   gatherMs?: number;
   /** [600000] How long an outage lasts before it is worth a message. */
@@ -60,10 +62,22 @@ const MINUTE_MS = 60_000;
 /** The budget's minute may begin a little later than ours. */
 const CLOCKS_DIFFER_MS = 500;
 const RECHECK_MS_MIN = 1_000;
+/** A fault that touches one kind of call alone, such as a missing scope, comes and goes with what else succeeds. */
+const RECURRING_AFTER_MS = 2 * MINUTE_MS;
 const NOBODY: Subject = { kind: 'unknown', source: '', people: [] };
 
 export function makeAlert(options: AlertOptions) {
-  const { slack, baseUrl, internalDomains = [], budget, isStillPaused, wasAlerted, markAlerted, storm } = options;
+  const {
+    slack,
+    baseUrl,
+    internalDomains = [],
+    budget,
+    isStillPaused,
+    wasAlerted,
+    markAlerted,
+    lastAlerted,
+    storm,
+  } = options;
   const { gatherMs = MINUTE_MS, outageAlertAfterMs = 10 * MINUTE_MS, stormOverAfterMs = 10 * MINUTE_MS } = options;
   const deliver = makeDeliver({ slack, marks: options });
 
@@ -147,12 +161,13 @@ export function makeAlert(options: AlertOptions) {
   }
 
   async function tellPaused(event: StoredEvent<'provider.paused'>, context: Context): Promise<AlertOutcomes> {
-    const { provider, kind, since } = event.data;
+    const { provider, kind, reason, since } = event.data;
     // Over before it was worth a message, or before Slack took one: that would come after the end.
     if (!(await isStillPaused(provider, since))) return nothingToTell(event);
-    if (kind === 'outage') waitUntilLong(since, context);
+    if (kind === 'outage') waitUntilLong(since, outageAlertAfterMs, context);
+    else if (await isRecurring(event)) waitUntilLong(since, RECURRING_AFTER_MS, context);
     // Before it is posted: an end that comes meanwhile must be told as well.
-    await markAlerted(provider, since);
+    await markAlerted(provider, since, reason);
     const compose = (isRepeat: boolean) => pausedMessage(event, isRepeat);
     // Slack cannot tell of its own absence.
     const verdicts =
@@ -171,13 +186,18 @@ export function makeAlert(options: AlertOptions) {
     return toOutcomes([event], await deliver([event.id], (isRepeat) => resumedMessage(event, isRepeat), context));
   }
 
-  /** Looks again after as long as the outage has lasted: often at first, so that a short one is soon done with. */
-  function waitUntilLong(since: string, { now }: Context): void {
+  async function isRecurring({ data: { provider, reason, since } }: StoredEvent<'provider.paused'>): Promise<boolean> {
+    const last = await lastAlerted(provider, reason);
+    return last !== undefined && last !== since;
+  }
+
+  /** Looks again after as long as the pause has lasted: often at first, so that a short one is soon done with. */
+  function waitUntilLong(since: string, longMs: number, { now }: Context): void {
     const lastedMs = now().getTime() - Date.parse(since);
-    const leftMs = outageAlertAfterMs - lastedMs;
+    const leftMs = longMs - lastedMs;
     if (!(leftMs > 0)) return;
     const delayMs = Math.min(leftMs, Math.max(lastedMs, RECHECK_MS_MIN), MINUTE_MS);
-    throw new NotYetError('An outage is told of when it has lasted a while', { delayMs });
+    throw new NotYetError('A pause is told of when it has lasted a while', { delayMs });
   }
 }
 

@@ -11,6 +11,7 @@ import { loadScript } from './scripts.js';
 export type Storm = { since: string; failures: number };
 
 const MARK_KEPT_S = 7 * 86_400;
+const REASON_KEPT_S = 3_600;
 const STORM_KEPT_S = 7 * 86_400;
 const ENDED_KEPT_S = 60;
 const MINUTE_S = 60;
@@ -18,6 +19,7 @@ const SINGLES_PER_MINUTE = 5;
 
 export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys }) {
   const pauseMark = (provider: Provider, since: string) => keys.alertMark(`${provider}:${since}`);
+  const reasonMark = (provider: Provider, reason: string) => keys.alertMark(`${provider}:reason:${reason}`);
   const takeSingle = loadScript(redis, 'take-single');
   const noteStorm = loadScript(redis, 'note-storm');
   const endStorm = loadScript(redis, 'end-storm');
@@ -60,8 +62,11 @@ export function makeAlertState({ redis, keys }: { redis: RedisClient; keys: Keys
     isStillPaused: async (provider: Provider, since: string) =>
       (await redis.hget(keys.pause(provider), 'since')) === since,
     wasAlerted: async (provider: Provider, since: string) => (await redis.exists(pauseMark(provider, since))) === 1,
-    markAlerted: async (provider: Provider, since: string): Promise<void> => {
+    markAlerted: async (provider: Provider, since: string, reason: string): Promise<void> => {
       await redis.set(pauseMark(provider, since), '1', 'EX', MARK_KEPT_S);
+      await redis.set(reasonMark(provider, reason), since, 'EX', REASON_KEPT_S);
     },
+    lastAlerted: async (provider: Provider, reason: string) =>
+      (await redis.get(reasonMark(provider, reason))) ?? undefined,
   };
 }

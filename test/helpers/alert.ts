@@ -16,6 +16,7 @@ export function setUpAlert(
 ) {
   const tries = new Map<string, number>();
   const alerted = new Set<string>();
+  const told = new Map<string, string>();
   const paused = new Set<string>();
   const logged: Record<string, unknown>[] = [];
   const entries = new Map<string, StoredEvent>();
@@ -31,7 +32,11 @@ export function setUpAlert(
     storm: { begin: async () => {}, goOn: async () => {}, takeEnded: async () => undefined },
     isStillPaused: async (provider, since) => paused.has(`${provider} ${since}`),
     wasAlerted: async (provider, since) => alerted.has(`${provider} ${since}`),
-    markAlerted: async (provider, since) => void alerted.add(`${provider} ${since}`),
+    async markAlerted(provider, since, reason) {
+      alerted.add(`${provider} ${since}`);
+      told.set(`${provider} ${reason}`, since);
+    },
+    lastAlerted: async (provider, reason) => told.get(`${provider} ${reason}`),
     ...more,
   });
   const clock = { now: more.now ?? '2026-11-23T12:30:00.000Z' };

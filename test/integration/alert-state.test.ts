@@ -78,9 +78,10 @@ test('nothing that alerts remember stays for ever', async () => {
   await state.setTries('failed-1-0', 1);
   await state.budget('failed-1-0', new Date());
   await state.storm.begin(['failed-1-0'], new Date());
-  await state.markAlerted('zoho', '2026-11-23T12:00:00.000Z');
+  await state.markAlerted('zoho', '2026-11-23T12:00:00.000Z', 'zoho_invalid_code');
+  assert.is(await state.lastAlerted('zoho', 'zoho_invalid_code'), '2026-11-23T12:00:00.000Z');
   const found = await redis.keys('*');
-  assert.is(found.length, 5);
+  assert.is(found.length, 6);
   for (const key of found) assert.ok((await redis.ttl(key)) > 0, key);
 });
 

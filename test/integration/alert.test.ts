@@ -323,6 +323,32 @@ test('a configuration fault that is over before it could be told is told to nobo
   assert.is(slack.calls.length, 0);
 });
 
+test('a configuration fault that comes and goes, as it touches one kind of call alone, is told again only if it lasts', async ({
+  slack,
+}) => {
+  const { tell, paused: pauses, clock } = setUp(slack, { now: '2026-11-23T12:00:00.000Z' });
+  const fault = { kind: 'configuration', reason: 'zoho_oauth_scope_mismatch' } as const;
+  const first = pausedEvent({ ...fault, since: '2026-11-23T12:00:00.000Z' });
+  const again = pausedEvent({ ...fault, since: '2026-11-23T12:00:20.000Z' });
+  pauses.add(`zoho ${first.data.since}`);
+  for (const _ of ['first', 'sent again']) assert.is(sentOf((await tell([first]))[0]).delivery, 'slack');
+  await tell([resumedEvent(first, '2026-11-23T12:00:10.000Z')]);
+  pauses.add(`zoho ${again.data.since}`);
+  clock.now = '2026-11-23T12:00:22.000Z';
+  assert.is(errorOf((await tell([again]))[0], NotYetError).delayMs, 2_000);
+  pauses.clear();
+  assert.equal(await tell([again, resumedEvent(again, '2026-11-23T12:00:30.000Z')]), [{ events: [] }, { events: [] }]);
+  assert.is(slack.messages().length, 3);
+
+  const lasting = pausedEvent({ ...fault, since: '2026-11-23T12:01:00.000Z' });
+  pauses.add(`zoho ${lasting.data.since}`);
+  clock.now = '2026-11-23T12:03:00.000Z';
+  assert.is(sentOf((await tell([lasting]))[0]).delivery, 'slack');
+  const other = pausedEvent({ kind: 'configuration', reason: 'zoho_invalid_code', since: '2026-11-23T12:02:59.000Z' });
+  pauses.add(`zoho ${other.data.since}`);
+  assert.is(sentOf((await tell([other]))[0]).delivery, 'slack');
+});
+
 test('an outage is told once it has lasted ten minutes', async ({ slack }) => {
   const { tell, paused: pauses, clock } = setUp(slack, { now: '2026-11-23T12:00:05.000Z' });
   const paused = pausedEvent();
