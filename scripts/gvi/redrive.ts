@@ -2,7 +2,7 @@ import { makeChains } from '../../src/lib/chain.js';
 import { UsageError } from '../../src/lib/command-line.js';
 import { GROUPS } from '../../src/lib/events.js';
 import { type OpenFailure, walkOpenFailures } from '../../src/lib/open-failures.js';
-import { EVENT_IDS_MAX, recordOperation } from '../../src/lib/operations.js';
+import { recordOperation } from '../../src/lib/operations.js';
 import { makeRedrive, type RedriveAnswer } from '../../src/lib/redrive.js';
 import { type Command, type CommandContext, operatorName, parseCommandLine } from './command.js';
 import { confirm } from './confirm.js';
@@ -120,7 +120,7 @@ async function findByIds(context: CommandContext, ids: readonly string[]): Promi
   return { failures: [...failures.values()], rejected: [...rejected], unknown };
 }
 
-/** What was done is recorded as it goes, with every id: whoever ends it midway leaves no more untold than one part. */
+/** What was done is recorded as it goes, with every id: whoever ends it midway leaves no more untold than `AT_ONCE`. */
 async function redriveEach(
   context: CommandContext,
   { failures, rejected }: Wanted,
@@ -136,25 +136,17 @@ async function redriveEach(
   const isLong = failures.length > AT_ONCE;
   const bar = startProgressBar(isDryRun ? 'Counting' : 'Redriving', failures.length, { isJson });
   const answers: Answer[] = [];
-  let recorded = 0;
-  const recordRest = async () => {
-    const some = answers.slice(recorded);
-    recorded = answers.length;
+  const add = async (some: readonly Answer[]) => {
+    answers.push(...some);
     await record(some);
   };
   for (let start = 0; start < failures.length; start += AT_ONCE) {
     const some = failures.slice(start, start + AT_ONCE);
     const given = await Promise.all(some.map(redriveFailure));
-    answers.push(...some.map(({ eventId }, index) => ({ eventId, answer: given[index]! })));
+    await add(some.map(({ eventId }, index) => ({ eventId, answer: given[index]! })));
     if (isLong) bar.add(some.length);
-    if (answers.length - recorded >= EVENT_IDS_MAX) await recordRest();
   }
-  try {
-    for (const eventId of rejected) answers.push({ eventId, ...(await redriveRejected(eventId, { isDryRun })) });
-  } finally {
-    // Also where Redis takes no more of them.
-    await recordRest();
-  }
+  for (const eventId of rejected) await add([{ eventId, ...(await redriveRejected(eventId, { isDryRun })) }]);
   if (isLong) bar.end();
   return answers;
 }

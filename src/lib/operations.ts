@@ -13,9 +13,6 @@ export type Operation = {
   details?: Record<string, string>;
 } & ({ eventIds: readonly string[] } | { count: number });
 
-/** Of more events only the count is told. */
-export const EVENT_IDS_MAX = 1_000;
-
 /** Writes `operation.done`. */
 export async function recordOperation(
   { redis, keys }: { redis: RedisClient; keys: Keys },
@@ -28,10 +25,9 @@ export async function recordOperation(
 }
 
 function toData({ operation, by, details, ...told }: Operation) {
-  const eventIds = 'eventIds' in told && told.eventIds.length <= EVENT_IDS_MAX ? told.eventIds : undefined;
   return {
-    ...{ operation, by, count: 'eventIds' in told ? told.eventIds.length : told.count },
-    ...(eventIds === undefined ? {} : { eventIds }),
+    ...{ operation, by },
+    ...('eventIds' in told ? { count: told.eventIds.length, eventIds: told.eventIds } : { count: told.count }),
     ...(details === undefined ? {} : { details }),
   };
 }
