@@ -213,6 +213,34 @@ test('a configuration error pauses at once and says so, and its end is noticed s
   assert.ok(probeMs <= 10_000, `it is noticed only after ${probeMs} ms that it was mended`);
 });
 
+test('a configuration error that is found in an outage ends that, and is a pause of its own', async () => {
+  let kind: 'outage' | 'configuration' | undefined = 'outage';
+  const worker = await start({
+    call: () => {
+      if (kind !== undefined) throw down(kind);
+    },
+  });
+  await book(worker, 'a');
+  await waitFor('the pause', async () => (await health(worker)).length === 1);
+  kind = 'configuration';
+  await waitFor('the other pause', async () => (await health(worker)).length === 3);
+  kind = undefined;
+  await worker.redis.hset(pauseOf(worker), 'probeAt', 0);
+  await waitFor('its end', async () => (await health(worker)).length === 4);
+  const found = await health(worker);
+  assert.equal(
+    found.map(({ fields, data }) => [fields.type, data.kind]),
+    [
+      ['provider.paused', 'outage'],
+      ['provider.resumed', 'outage'],
+      ['provider.paused', 'configuration'],
+      ['provider.resumed', 'configuration'],
+    ],
+  );
+  const [first, firstEnd, second, secondEnd] = found.map(({ data }) => data.since);
+  assert.equal([firstEnd, secondEnd], [first, second]);
+});
+
 test('while a provider hangs, what does not need it is done, before anybody knows of the outage and after', async () => {
   const gemini = hangingModel();
   gemini.call = () => new Promise<void>((succeed, fail) => gemini.hanging.push({ succeed, fail }));

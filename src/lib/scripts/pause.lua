@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Pauses a provider for all workers; the first to say so writes `provider.paused`. A configuration fault found during an
--- outage is a pause of its own, as it takes a person to mend it. What a probe tells sets the pace of those that come; the
+-- outage is a pause of its own, as it takes a person to mend it, and the end of the outage, as the provider has answered. What a probe tells sets the pace of those that come; the
 -- next one was fixed when it began, and is put off only where the provider asks for it: a probe that hangs must hold up
 -- none.
 --
@@ -19,9 +19,16 @@ if kind and (kind == 'configuration' or ARGV[2] == 'outage') then
   return 0
 end
 local since = iso(now)
+local function tell(type, fault)
+  fault.provider = ARGV[1]
+  add_entry(KEYS[2], now, 'type', type, 'key', 'health:' .. ARGV[1] .. ':' .. fault.since, 'at', since, 'v', '1',
+    'data', cjson.encode(fault))
+end
+if kind then
+  local before = redis.call('HMGET', KEYS[1], 'reason', 'since')
+  tell('provider.resumed', { kind = kind, reason = before[1], since = before[2] })
+end
 redis.call('HSET', KEYS[1], 'kind', ARGV[2], 'reason', ARGV[3], 'since', since, 'probeMs', every_ms,
   'probeAt', now + math.max(every_ms, asked_ms))
-local data = cjson.encode({ provider = ARGV[1], kind = ARGV[2], reason = ARGV[3], since = since })
-add_entry(KEYS[2], now, 'type', 'provider.paused', 'key', 'health:' .. ARGV[1] .. ':' .. since, 'at', since, 'v', '1',
-  'data', data)
+tell('provider.paused', { kind = ARGV[2], reason = ARGV[3], since = since })
 return 1
