@@ -228,6 +228,11 @@ const leadSynced = z.object({
             }),
           )
           .optional(),
+        /**
+         * What the look-up saw that this service has not written: by CRM field the hash of the value, '' where a person has
+         * cleared what this service wrote. Only of fields that were not written after it; absent where there are none.
+         */
+        seen: z.record(z.string(), z.string()).optional(),
         /** By note key: the notes of ours that stood on the lead; there when all of its notes were looked at. */
         stood: z.record(z.string(), z.string()).optional(),
       }),

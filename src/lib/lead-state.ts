@@ -4,6 +4,7 @@
  * way to a better or later one.
  */
 import { createHash } from 'node:crypto';
+import { toCanonicalJson } from './canonical-json.js';
 import type { LeadSynced } from './events.js';
 
 /**
@@ -43,8 +44,10 @@ export type SavedNote = [
  */
 export type LeadState = {
   leadId?: string;
-  /** The turn in which `leadId` was learnt. */
+  /** The turn in which `leadId` was learnt last: that of the last look at the lead. */
   turn?: string;
+  /** What was seen in that turn and is a person's, as in `lead.synced`: to be told of, never to be written by. */
+  seen?: Record<string, string>;
   /** The last turn in which another lead stood under the address: what was written until then is in that one, and forgotten. */
   former?: string;
   /** From this turn on every note of ours on the lead is known: it was made then, or all of its notes were looked at. */
@@ -114,12 +117,23 @@ export function addWrote(state: LeadState, wrote: Wrote): LeadState {
   return wrote.stood === undefined ? next : addWhole(next, turn);
 }
 
-/** Of two leads under one address the one that was found later counts: the other was converted, merged away or deleted. */
-export function addLeadId(state: LeadState, leadId: string, turn = ''): LeadState {
+/**
+ * Of two leads under one address the one that was found later counts: the other was converted, merged away or deleted. So
+ * does what was `seen` in it, all of it: what a later look does not tell of is as this service wrote it.
+ */
+export function addLeadId(state: LeadState, leadId: string, turn = '', seen: LeadState['seen'] = {}): LeadState {
   const { leadId: known = leadId, turn: knownTurn = '' } = state;
   const isLater = turn >= knownTurn;
-  const next = isLater ? { ...state, leadId, ...(turn === '' ? {} : { turn }) } : state;
+  const next = isLater ? putLook(state, leadId, turn, seen) : state;
   return known === leadId ? next : addFormer(next, isLater ? knownTurn : turn);
+}
+
+function putLook(state: LeadState, leadId: string, turn: string, seen: Record<string, string>): LeadState {
+  const { seen: before = {}, ...rest } = state;
+  // Of two looks in one turn either will do, but the same one in whichever order they come.
+  const isSameTurn = state.turn === turn && state.leadId === leadId;
+  const last = isSameTurn && toCanonicalJson(before) > toCanonicalJson(seen) ? before : seen;
+  return { ...rest, leadId, ...(turn !== '' && { turn }), ...(Object.keys(last).length > 0 && { seen: last }) };
 }
 
 /** See `LeadState.former`. */
@@ -174,7 +188,7 @@ function stands(known: NoteState, added: NoteState): boolean {
 
 /** Both at once, as for a projection and what is not folded into it yet. */
 export function mergeStates(a: LeadState, b: LeadState): LeadState {
-  let merged = b.leadId === undefined ? a : addLeadId(a, b.leadId, b.turn);
+  let merged = b.leadId === undefined ? a : addLeadId(a, b.leadId, b.turn, b.seen);
   if (b.former !== undefined) merged = addFormer(merged, b.former);
   if (b.whole !== undefined) merged = addWhole(merged, b.whole);
   for (const [key, fields] of Object.entries(b.written ?? {}))

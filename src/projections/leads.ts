@@ -19,7 +19,7 @@ const CATCH_UP_MS = 500;
 
 export const leads: Projection<LeadState> = {
   name: 'lead',
-  version: 1,
+  version: 2,
   on: ['lead.enriched', 'meeting.summarized', 'lead.synced'],
   ids: emailsOf,
   evolve(state = {}, event, email) {
@@ -55,7 +55,7 @@ export function makeReadLeads({ redis, keys }: { redis: RedisClient; keys: Keys 
 function addSynced(state: LeadState, synced: LeadSynced, email: string): LeadState {
   const wrote = synced.wrote?.[email];
   const leadId = [...synced.leads, ...(synced.matched ?? [])].find((lead) => lead.email === email)?.leadId;
-  let next: LeadState = typeof leadId === 'string' ? addLeadId(state, leadId, wrote?.turn) : state;
+  let next: LeadState = typeof leadId === 'string' ? addLeadId(state, leadId, wrote?.turn, wrote?.seen) : state;
   const isNew = synced.leads.some((lead) => lead.email === email && lead.action === 'insert');
   if (isNew && wrote?.turn !== undefined) next = addWhole(next, wrote.turn);
   if (wrote !== undefined) next = addWrote(next, wrote);

@@ -109,10 +109,68 @@ test('a dry run shows the questions to the model, with the answers of before, an
     assert.match(text.stdout, 'asks the model (enrich.v1');
     assert.match(text.stdout, /lead a@brightwater\.example, last seen .* ago/);
     assert.match(text.stdout, 'Company_Name: "');
-    // Whether a person has changed it since is not known: no value of a person's is kept.
+    // Whether a person has changed it since the last look is not known.
     assert.match(text.stdout, /Last_Name: ".*" is what this service last wrote there$/m);
     assert.equal([zoho.calls.length, gemini.requests.length], calls);
     assert.is(await pipeline.redis.dbsize(), length);
+  });
+});
+
+test('a dry run leaves alone what a person was seen to have changed or cleared, and says so', async () => {
+  await withPipeline(async (pipeline) => {
+    const email = 'seen@brightwater.example';
+    const keyOfLead = pipeline.keys.projection('lead', email);
+    const book = async (id: string, company: string, createdAt: string) => {
+      const answers = { Company: company, Website: `https://${company.toLowerCase()}.example` };
+      const questions_and_answers = Object.entries(answers).map(([question, answer]) => ({ question, answer }));
+      const { payload, ...body } = booking(id);
+      const sent = { ...body, created_at: createdAt, payload: { ...payload, email, questions_and_answers } };
+      await pipeline.finished(await pipeline.send('calendly', sent));
+    };
+    const foreseen = async (group: string, more?: Record<string, string>) => {
+      await projected(pipeline);
+      const { entries } = await look(['--group', group, '--force'], more);
+      const { data, leads } = entries.at(-1).crm;
+      const changes = leads[0].fields.map(({ field, change }: { field: string; change: string }) => [field, change]);
+      const [record] = data.requests?.[0].body.data ?? [{}];
+      return { record, changes: Object.fromEntries(changes), lastSeenAt: Date.parse(leads[0].lastSeenAt) };
+    };
+
+    await book('s1', 'Alba', '2026-09-01T09:00:00.000000Z');
+    const { id, ...lead } = zoho.leadsOf(email)[0]!;
+    assert.equal([lead.Company, lead.Website], ['Alba', 'https://alba.example']);
+    zoho.editLead(id, { Company: 'Their own', Website: null, Lead_Status: 'Contacted' });
+    const before = await foreseen('crm-sync');
+    assert.equal([before.changes.Company, before.changes.Website], ['same', 'same'], 'nobody has looked since');
+
+    await book('s2', 'Brightwater', '2026-09-02T09:00:00.000000Z');
+    for (const group of ['crm-sync', 'enrich']) {
+      const { record, changes, lastSeenAt } = await foreseen(group);
+      assert.equal([changes.Company, changes.Website, changes.Last_Name], ['person', 'cleared', 'same'], group);
+      assert.equal([record.Company, record.Website, record.Lead_Status], [undefined, undefined, undefined], group);
+      assert.ok(lastSeenAt > before.lastSeenAt, 'it was looked at again');
+    }
+    const map = (owner: string) => ({ ZOHO_FIELD_MAP: JSON.stringify({ company: { field: 'Company', owner } }) });
+    const owned = await foreseen('crm-sync', map('service'));
+    assert.equal([owned.changes.Company, owned.record.Company], ['overrules', 'Brightwater']);
+
+    const text = await runGvi(['replay', '--group', 'crm-sync', '--force', ...EVERYTHING, '--dry-run'], settings());
+    assert.match(text.stdout, /Company: "Brightwater" is not written: a person's value stands there$/m);
+    assert.match(text.stdout, /Website: "\S+" is not written: a person has cleared it$/m);
+    const kept = [await readStream(pipeline, 'events:synced'), await pipeline.redis.get(keyOfLead)];
+    assert.not.match(JSON.stringify(kept), 'Their own');
+
+    zoho.editLead(id, { Company: 'Alba' });
+    await book('s3', 'Brightwater AG', '2026-09-03T09:00:00.000000Z');
+    assert.is(zoho.leadsOf(email)[0]!.Company, 'Brightwater AG', 'they put back what was ours');
+    const { changes } = await foreseen('crm-sync');
+    assert.equal([changes.Company, changes.Website], ['same', 'cleared']);
+
+    const state = await pipeline.redis.get(keyOfLead);
+    await pipeline.redis.del(keyOfLead);
+    const rebuilt = await runGvi(['rebuild', '--yes', '--json'], settings());
+    assert.is(rebuilt.code, 0, rebuilt.stderr);
+    assert.is(await pipeline.redis.get(keyOfLead), state);
   });
 });
 

@@ -5,6 +5,7 @@ import type { CrmEvent } from '../../src/consumers/crm-sync/lead-facts.js';
 import type { Outcome } from '../../src/lib/consumer.js';
 import { NotYetError, OutageError, TerminalError } from '../../src/lib/errors.js';
 import type { LeadEnriched, LeadSynced } from '../../src/lib/events.js';
+import { hashValue, type LeadState } from '../../src/lib/lead-state.js';
 import { type CrmWorker, type CrmWorld, type MayDie, makeCrmWorld } from '../helpers/crm-world.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -111,6 +112,32 @@ test('receipts in another order than the writes: ours stays ours, and a personâ€
   zoho.editLead(theLead().id, { Company: 'Their own', Phone: null });
   await syncAndSettle(b, booked(7, { company: 'Brightwater AG', phone: '+1 404 555 0002' }));
   assert.equal([theLead().Company, theLead().Phone ?? null], ['Their own', null]);
+});
+
+test('a receipt notes what the look-up saw of a personâ€™s, also where nothing is written, and no write comes of it', async () => {
+  const worker = start();
+  const facts = { lastName: 'Liu', company: 'Brightwater', phone: '+1 404 555 0001' };
+  const seenBy = async (event: CrmEvent) => {
+    const [receipt] = await sync(worker, event);
+    await worker.settle(event, receipt!);
+    await world.project();
+    return { outcome: receipt!.outcome, seen: receipt!.wrote![EMAIL]!.seen };
+  };
+  const stateOf = async () => JSON.parse((await world.redis.get(world.keys.projection('lead', EMAIL)))!) as LeadState;
+  assert.equal(await seenBy(booked(5, facts)), { outcome: 'written', seen: undefined }, 'all of it is ours');
+  zoho.editLead(theLead().id, { Company: 'Their own', Phone: null });
+  const writes = () => zoho.calls.filter(({ path }) => path === UPSERT).length;
+  const before = writes();
+  const seen = { Company: hashValue('Their own'), Phone: '' };
+  const older = booked(3, { lastName: 'Liu', company: 'Brightwater Inc' });
+  assert.equal(await seenBy(older), { outcome: 'nothing_to_write', seen });
+  assert.equal((await stateOf()).seen, seen);
+  assert.is(writes(), before);
+  zoho.editLead(theLead().id, { Company: 'Brightwater', Phone: facts.phone });
+  const moved = { company: 'Brightwater AG', phone: '+1 404 555 0002' };
+  assert.equal(await seenBy(booked(7, moved)), { outcome: 'written', seen: undefined });
+  assert.equal([theLead().Company, theLead().Phone], [moved.company, moved.phone], 'as they are now is what counts');
+  assert.is((await stateOf()).seen, undefined);
 });
 
 test('who died before the write is done over by the next try', async () => {

@@ -24,6 +24,7 @@ const value = fc.constantFrom('2aaaaaaaaaa', '1bbbbbbbbbb', '0cccccccccc', '2ddd
 const fields = fc.dictionary(fc.constantFrom('Company', 'Phone', 'Last_Name'), value, { maxKeys: 3 });
 const order = fc.constantFrom('o1', 'o2', 'o3', 'o4');
 const leadId = fc.constantFrom('1', '2', '3');
+const seen = fc.dictionary(fc.constantFrom('Company', 'Phone'), fc.constantFrom('', 'ssssssssss'), { maxKeys: 2 });
 
 type Receipt = { wrote: Wrote & { turn: string }; leadId: string };
 
@@ -31,14 +32,21 @@ type Receipt = { wrote: Wrote & { turn: string }; leadId: string };
 const receipts = fc
   .array(
     fc.record({
-      ...{ order, fields, leadId, stood: fc.boolean(), derived: fc.dictionary(fc.constant('Lead_Status'), value) },
+      ...{
+        order,
+        fields,
+        leadId,
+        seen,
+        stood: fc.boolean(),
+        derived: fc.dictionary(fc.constant('Lead_Status'), value),
+      },
       tried: fc.option(fc.record({ fields, leadId }), { nil: undefined }),
     }),
     { maxLength: 6 },
   )
   .map((list) =>
     list.map(
-      ({ stood, leadId, tried, ...wrote }, index): Receipt => ({
+      ({ stood, leadId, tried, seen, ...wrote }, index): Receipt => ({
         leadId,
         wrote: {
           ...wrote,
@@ -46,6 +54,7 @@ const receipts = fc
           ...(tried && { earlier: [{ ...tried, turn: turnAt(1_000 + 2 * index) }] }),
           bookings: { [`b${index % 2}`]: [`state of ${wrote.order}.${index}`, ''] },
           order: `${wrote.order}.${index}`,
+          ...(Object.keys(seen).length > 0 && { seen }),
           ...(stood ? { stood: { [`note${index}`]: 'n' } } : {}),
         },
       }),
@@ -54,7 +63,7 @@ const receipts = fc
 
 const fold = (list: readonly Receipt[], state: LeadState = {}) =>
   list.reduce((known, { wrote, leadId }) => {
-    const next = addLeadId(addWrote(known, wrote), leadId, wrote.turn);
+    const next = addLeadId(addWrote(known, wrote), leadId, wrote.turn, wrote.seen);
     return addNote(next, 'meeting', {
       id: `note of ${wrote.turn}`,
       revision: wrote.order.length,
@@ -83,6 +92,7 @@ test('the receipts of a lead may come in any order, in part more than once, and 
       const expected = fold(list);
       const standing = Object.assign({}, ...Object.values(expected.written ?? {}));
       assert.equal(standing, standingOf(list), 'of the lead that was found last');
+      assert.equal(expected.seen, list.at(-1)?.wrote.seen, 'by the last look');
       assert.equal(fold([...shuffled, ...shuffled.slice(0, cut)]), expected);
       assert.equal(mergeStates(fold(shuffled.slice(0, cut)), fold(shuffled.slice(cut))), expected);
     }),
@@ -107,6 +117,39 @@ test('of two notes the one that was written later stands, whatever its revision;
   const old: LeadState = { notes: { meeting: ['n', 2] } };
   assert.equal(addNote(old, 'meeting', { id: 'n', revision: 1 }), old);
   assert.is(timeOfTurn(nextTurn(inOrder, 0)), 3, 'the next write is later');
+});
+
+test('what was seen is told by the last look alone, however often and in whatever order looks are told', () => {
+  const looks: [turn: number, leadId: string, seen: LeadState['seen']][] = [
+    [1, '1', { Company: 'aaaaaaaaaa', Phone: '' }],
+    [2, '1', { Company: 'bbbbbbbbbb' }],
+    [3, '1', undefined],
+  ];
+  const look = (state: LeadState, [turn, leadId, seen]: (typeof looks)[number]) =>
+    addLeadId(state, leadId, turnAt(turn), seen);
+  const [first, second, third] = [looks.slice(0, 1), looks.slice(0, 2), looks].map((told) => told.reduce(look, {}));
+  assert.equal(first!.seen, { Company: 'aaaaaaaaaa', Phone: '' });
+  assert.equal(second!.seen, { Company: 'bbbbbbbbbb' });
+  assert.equal(third, { leadId: '1', turn: turnAt(3) }, 'what was put back is a person’s no more');
+  assert.equal([...looks].reverse().reduce(look, {}), third);
+  assert.equal(looks.slice(0, 2).reduce(look, second!), second, 'twice');
+  assert.equal([mergeStates(first!, second!), mergeStates(second!, first!)], [second, second]);
+  assert.equal([mergeStates(second!, third!), mergeStates(third!, second!)], [third, third]);
+});
+
+test('of two looks in one turn the same is kept whichever is told first', () => {
+  const looks = [{ Company: 'aaaaaaaaaa' }, { Company: 'bbbbbbbbbb' }].map((seen) =>
+    addLeadId({}, '1', turnAt(1), seen),
+  );
+  assert.equal(mergeStates(looks[0]!, looks[1]!), mergeStates(looks[1]!, looks[0]!));
+});
+
+test('what was seen in another lead under the address is forgotten with it', () => {
+  const before = addLeadId({}, '1', turnAt(1), { Company: 'aaaaaaaaaa' });
+  const after = addLeadId({}, '2', turnAt(2), { Phone: 'bbbbbbbbbb' });
+  const expected = { leadId: '2', turn: turnAt(2), former: turnAt(1), seen: { Phone: 'bbbbbbbbbb' } };
+  assert.equal([mergeStates(before, after), mergeStates(after, before)], [expected, expected]);
+  assert.is(addLeadId(before, '2', turnAt(2)).seen, undefined);
 });
 
 test('receipts from before turns were kept stay readable, and give way to later writes', () => {

@@ -94,6 +94,47 @@ for (const [name, args, expected] of cases) {
   test(name, () => assert.equal(plan(...args), expected));
 }
 
+const seenCases: [string, Parameters<typeof plan>, Record<string, string>][] = [
+  ['a person’s value', [[said(1)], { Company: 'BW' }], { Company: hashValue('BW') }],
+  [
+    'a value of ours that a person has changed',
+    [[said(2)], { Company: 'BW' }, wrote(1, 'Company', 'B')],
+    { Company: hashValue('BW') },
+  ],
+  [
+    'a value of ours that a person has cleared',
+    [[said(2)], { Company: null }, wrote(1, 'Company', 'B')],
+    { Company: '' },
+  ],
+  [
+    'nothing of what is ours, empty, or no field of the map',
+    [[said(2)], { Company: 'B', Rating: 'A' }, wrote(1, 'Company', 'B')],
+    {},
+  ],
+  [
+    'nothing of what is written now',
+    [[said(2, ['company', 'B Inc'], ['jobTitle', 'COO'])], { Company: 'B' }, wrote(1, 'Company', 'B')],
+    {},
+  ],
+  ['nothing in a lead that is new', [[said(1, ['company', 'B'])], undefined], {}],
+];
+
+for (const [name, [facts, fields, known = {}], expected] of seenCases) {
+  test(`noted as seen is ${name}`, () => {
+    const crmLead = fields === undefined ? undefined : { id: '1', fields };
+    assert.equal(planLead({ email, facts, known, crmLead, fieldMap, fit }).seen, expected);
+  });
+}
+
+test('what the service owns is noted as seen where it is left, and not where it is written over', () => {
+  const map = makeFieldMap({ company: { field: 'Company', owner: 'service' } });
+  const seenWith = (facts: LeadFacts[]) =>
+    planLead({ email, facts, known: {}, crmLead: { id: '1', fields: { Company: 'BW' } }, fieldMap: map, fit }).seen;
+  assert.equal(seenWith([said(1)]), { Company: hashValue('BW') });
+  assert.equal(seenWith([said(1, ['company', 'B'])]), {});
+  assert.equal(seenWith([said(1, ['company', 'BW'])]), {}, 'it counts as the fact’s');
+});
+
 test('a field that the map gives to the service is written over', () => {
   const map = makeFieldMap({ company: { field: 'Company', owner: 'service' } });
   assert.equal(plan([said(1, ['company', 'Brightwater'])], { Company: 'BW Holding' }, {}, map), {

@@ -7,8 +7,11 @@ const CHANGES: Record<Change, string> = {
   new: 'is written: the lead is not known here',
   fills: 'is written where the field is empty: never written by this service',
   replaces: 'is written where nobody has changed what this service wrote: another value',
+  overrules: "is written over what a person put or cleared there: the field is the service's",
   same: 'is what this service last wrote there',
   kept: 'is not written: this service wrote a better or later value there',
+  person: "is not written: a person's value stands there",
+  cleared: 'is not written: a person has cleared it',
 };
 
 /** Sums over all entries that would run. */

@@ -1,9 +1,10 @@
 /**
- * What an event would write, worked out with no call to anybody: the CRM is taken to be as this service last left it. Of
- * what it wrote the service keeps a hash and no value, so a difference says that a value is another one, not what stood there.
+ * What an event would write, worked out with no call to anybody: the CRM is taken to be as this service last saw it and left
+ * it then. Of what it wrote or saw the service keeps a hash and no value, so a difference says that a value is another one, not
+ * what stood there.
  */
 import type { LeadField, LeadSynced } from '../../lib/events.js';
-import { hashValue, type LeadState, nextTurn, timeOfTurn, writtenOf } from '../../lib/lead-state.js';
+import { hashValue, type LeadState, timeOfTurn, writtenOf } from '../../lib/lead-state.js';
 import type { FoundLead } from '../../lib/providers/zoho/crm.js';
 import { fitField } from '../../lib/providers/zoho/field-rules.js';
 import { describeWrites } from './dry-run.js';
@@ -16,13 +17,15 @@ import { toItem } from './sync-batch.js';
 /**
  * - `new`: the lead is not known to stand in the CRM; `fills`: never written by this service, and written where it is empty;
  * - `replaces`: another value than the one last written, and written where nobody has changed that;
- * - `same`: the one last written; `kept`: a better or later one was written.
+ * - `overrules`: written where a person was seen to have put or cleared something, as the field is the service's;
+ * - `same`: the one last written; `kept`: a better or later one was written;
+ * - `person`, `cleared`: not written, as a person was seen to have put something there, or to have cleared what was written.
  */
-export type Change = 'new' | 'fills' | 'replaces' | 'same' | 'kept';
+export type Change = 'new' | 'fills' | 'replaces' | 'overrules' | 'same' | 'kept' | 'person' | 'cleared';
 
 export type LeadDiff = {
   email: string;
-  /** When this service last wrote the lead, ISO 8601; absent where that is not known. */
+  /** When this service last looked the lead up, ISO 8601; absent where that is not known. */
   lastSeenAt?: string;
   fields: { field: string; value: string; change: Change }[];
 };
@@ -30,7 +33,7 @@ export type LeadDiff = {
 export type Foreseen = { data: LeadSynced; leads: LeadDiff[] };
 
 const ASSUMES_SEEN =
-  'The CRM is not asked: the lead is taken to be as this service last left it, and each field to take the value';
+  'The CRM is not asked: the lead is taken to be as this service last saw it, and each field to take the value';
 const ASSUMES_NEW = 'The CRM is not asked: of the lead nothing is known here, so it is taken for a new one';
 
 export async function foresee(
@@ -61,8 +64,9 @@ export async function foresee(
 function lastSeen(email: string, state: LeadState): [string, FoundLead & CrmLead][] {
   if (state.leadId === undefined) return [];
   const fields = new Set(Object.values(state.written ?? {}).flatMap((values) => Object.keys(values)));
-  const hashes = Object.fromEntries([...fields].map((field) => [field, writtenOf(state, field)!.hash]));
-  return [[email, { id: state.leadId, email, fields: {}, hashes }]];
+  const written = Object.fromEntries([...fields].map((field) => [field, writtenOf(state, field)!.hash]));
+  const standing = Object.entries({ ...written, ...state.seen }).filter(([, hash]) => hash !== '');
+  return [[email, { id: state.leadId, email, fields: {}, hashes: Object.fromEntries(standing) }]];
 }
 
 function diff(
@@ -71,8 +75,7 @@ function diff(
   fieldMap: ReadonlyMap<LeadField, FieldTarget>,
 ): LeadDiff {
   const written = [...plan.fields].map(([field, { value }]) => {
-    const before = writtenOf(known, field);
-    const change: Change = found === undefined ? 'new' : before === undefined ? 'fills' : 'replaces';
+    const change: Change = found === undefined ? 'new' : changeOfWritten(field, known);
     return { field, value, change };
   });
   const left = facts
@@ -82,13 +85,23 @@ function diff(
       if (field === undefined || plan.fields.has(field)) return [];
       const fitted = fitField(field, whole, undefined);
       const value = 'value' in fitted ? fitted.value : whole;
-      const change: Change = writtenOf(known, field)?.hash === hashValue(value) ? 'same' : 'kept';
-      return [{ field, value, change }];
+      return [{ field, value, change: changeOfLeft(field, value, known) }];
     });
-  const seenMs = timeOfTurn(nextTurn(known, 0)) - 1;
+  const seenMs = timeOfTurn(known.turn);
   return {
     email,
     ...(seenMs > 0 ? { lastSeenAt: new Date(seenMs).toISOString() } : {}),
     fields: [...written, ...left],
   };
+}
+
+function changeOfWritten(field: string, known: LeadState): Change {
+  if (known.seen?.[field] !== undefined) return 'overrules';
+  return writtenOf(known, field) === undefined ? 'fills' : 'replaces';
+}
+
+function changeOfLeft(field: string, value: string, known: LeadState): Change {
+  const seen = known.seen?.[field];
+  if (seen !== undefined) return seen === '' ? 'cleared' : 'person';
+  return writtenOf(known, field)?.hash === hashValue(value) ? 'same' : 'kept';
 }

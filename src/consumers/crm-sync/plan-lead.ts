@@ -34,6 +34,8 @@ export type LeadPlan = {
   fields: Map<string, PlannedField>;
   /** By CRM field: what stands there already and was put there for the same fact. */
   standing: Map<string, PlannedField>;
+  /** By CRM field: the hash of what a person put there and will be left, '' where they have cleared what was ours. */
+  seen: Record<string, string>;
 };
 
 /** `fit` cuts a value to what the field takes; `undefined` where the field can't take it at all. */
@@ -46,12 +48,27 @@ export function planLead(input: {
   fit: (field: string, value: string) => string | undefined;
 }): LeadPlan {
   const { email, known, crmLead } = input;
-  const plan: LeadPlan = { email, crmLead, fields: new Map(), standing: new Map() };
+  const plan: LeadPlan = { email, crmLead, fields: new Map(), standing: new Map(), seen: {} };
   for (const [field, { target, ...best }] of bestFacts(input)) {
     const decision = decideField(best, target, writtenOf(known, field), crmLead);
     if (decision !== 'leave') plan[decision === 'write' ? 'fields' : 'standing'].set(field, best);
   }
+  if (crmLead !== undefined) plan.seen = seenOf(plan, crmLead, input);
   return plan;
+}
+
+function seenOf(
+  { fields, standing }: LeadPlan,
+  crmLead: CrmLead,
+  { known, fieldMap }: Pick<Parameters<typeof planLead>[0], 'known' | 'fieldMap'>,
+): LeadPlan['seen'] {
+  const seen: LeadPlan['seen'] = {};
+  for (const { field } of fieldMap.values()) {
+    const current = hashOfCurrent(crmLead, field);
+    const isAsWeLeaveIt = fields.has(field) || standing.has(field) || current === writtenOf(known, field)?.hash;
+    if (!isAsWeLeaveIt) seen[field] = current ?? '';
+  }
+  return seen;
 }
 
 /** The best fact for each CRM field, over all events at hand: the map may put several of our fields into one. */

@@ -11,12 +11,16 @@ export type Wrote = NonNullable<LeadSynced['wrote']>[string];
 
 /**
  * Of a record that several events were folded into, the fields that are this event's, and what follows from all. Both what
- * is written and what stood there already for the same fact.
+ * is written and what stood there already for the same fact; and what of the lead was seen to be a person's.
  */
 export function toWrote(lead: LeadFacts, result: LeadResult): Wrote {
   const { plan, stood } = result;
   const wrote = compose(lead, result, new Map([...plan.standing, ...plan.fields]));
-  return stood === undefined ? wrote : { ...wrote, stood };
+  return {
+    ...wrote,
+    ...(Object.keys(plan.seen).length > 0 && { seen: plan.seen }),
+    ...(stood !== undefined && { stood }),
+  };
 }
 
 /**
