@@ -141,12 +141,14 @@ test('a dry run leaves alone what a person was seen to have changed or cleared, 
     assert.equal([lead.Company, lead.Website], ['Alba', 'https://alba.example']);
     zoho.editLead(id, { Company: 'Their own', Website: null, Lead_Status: 'Contacted' });
     const before = await foreseen('crm-sync');
-    assert.equal([before.changes.Company, before.changes.Website], ['same', 'same'], 'nobody has looked since');
+    const { Company, Website, Lead_Status } = before.changes;
+    assert.equal([Company, Website, Lead_Status], ['same', 'same', 'same'], 'nobody has looked since');
 
     await book('s2', 'Brightwater', '2026-09-02T09:00:00.000000Z');
     for (const group of ['crm-sync', 'enrich']) {
       const { record, changes, lastSeenAt } = await foreseen(group);
       assert.equal([changes.Company, changes.Website, changes.Last_Name], ['person', 'cleared', 'same'], group);
+      assert.is(changes.Lead_Status, 'person');
       assert.equal([record.Company, record.Website, record.Lead_Status], [undefined, undefined, undefined], group);
       assert.ok(lastSeenAt > before.lastSeenAt, 'it was looked at again');
     }

@@ -9,9 +9,10 @@ import type { FoundLead } from '../../lib/providers/zoho/crm.js';
 import { fitField } from '../../lib/providers/zoho/field-rules.js';
 import { describeWrites } from './dry-run.js';
 import type { FieldTarget } from './field-map.js';
-import type { CrmEvent, LeadFacts } from './lead-facts.js';
+import type { CrmEvent, Fact, LeadFacts } from './lead-facts.js';
+import { statusOf } from './lead-status.js';
 import { groupByEmail, type LeadResult, planLeads } from './look-up.js';
-import type { CrmLead } from './plan-lead.js';
+import { bookingsOf, type CrmLead } from './plan-lead.js';
 import { toItem } from './sync-batch.js';
 
 /**
@@ -78,15 +79,16 @@ function diff(
     const change: Change = found === undefined ? 'new' : changeOfWritten(field, known);
     return { field, value, change };
   });
-  const left = facts
-    .flatMap((lead) => lead.facts)
-    .flatMap(({ field: ours, value: whole }) => {
-      const field = fieldMap.get(ours)?.field;
-      if (field === undefined || plan.fields.has(field)) return [];
-      const fitted = fitField(field, whole, undefined);
-      const value = 'value' in fitted ? fitted.value : whole;
-      return [{ field, value, change: changeOfLeft(field, value, known) }];
-    });
+  const status = statusOf(bookingsOf(facts, known));
+  const said: Pick<Fact, 'field' | 'value'>[] = facts.flatMap((lead) => lead.facts);
+  if (status !== undefined) said.push({ field: 'status', value: status.value });
+  const left = said.flatMap(({ field: ours, value: whole }) => {
+    const field = fieldMap.get(ours)?.field;
+    if (field === undefined || plan.fields.has(field)) return [];
+    const fitted = fitField(field, whole, undefined);
+    const value = 'value' in fitted ? fitted.value : whole;
+    return [{ field, value, change: changeOfLeft(field, value, known) }];
+  });
   const seenMs = timeOfTurn(known.turn);
   return {
     email,
