@@ -91,6 +91,17 @@ test('one that is delivered again before anybody has looked is told, once, besid
   assert.is(await history.statusOf(again.eventId!), 'processed');
 });
 
+test('one that is delivered again within the same millisecond has one new try', async () => {
+  const stream = keys().stream('events:calendly');
+  // Ids follow the last one where that is ahead of the clock.
+  await redis.xadd(stream, `${Date.now() + 60_000}-0`, 'type', 'filler');
+  const { eventId } = await append('a');
+  await redis.xdel(stream, idOf(eventId!));
+  const again = await append('a');
+  assert.is(again.eventId!.split('-')[1], eventId!.split('-')[1]);
+  assert.equal([again.status, (await append('a')).status], ['accepted', 'duplicate']);
+});
+
 test('what goes with its whole stream is told as well, also where the stream was made anew and filled again', async () => {
   const ids = [(await append('a')).eventId!, (await append('b')).eventId!];
   assert.equal(await report(), []);

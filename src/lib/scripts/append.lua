@@ -79,12 +79,12 @@ local function has_made_entry(entry, delivery)
   return false
 end
 
--- Event ids of what came of the current try.
-local function later_steps(entry, own, try)
+-- Event ids of what came of the current try. In its own stream there is but that; others there are earlier ones.
+local function later_steps(entry, try)
   local steps = {}
   for _, event_id in ipairs(redis.call('HKEYS', entry.progress)) do
-    local _, id = split_event_id(event_id)
-    if id and is_of_try(id, try) and event_id ~= own then steps[#steps + 1] = event_id end
+    local stream, id = split_event_id(event_id)
+    if id and stream ~= 'events:' .. entry.stream_name and is_of_try(id, try) then steps[#steps + 1] = event_id end
   end
   return steps
 end
@@ -95,7 +95,7 @@ local function find_vanished(entry)
   local own = redis.call('HGET', entry.progress, 'id') or ''
   local _, try = split_event_id(own)
   if not try or redis.call('EXISTS', entry.processed) == 1 then return false end
-  local steps = later_steps(entry, own, try)
+  local steps = later_steps(entry, try)
   if #redis.call('XRANGE', entry.stream, try, try) == 0 then return true, #steps == 0 and own or nil end
   for _, step in ipairs(steps) do
     if redis.call('HGET', prefix .. 'progress:lost:' .. step, 'state') == 'lost' then return true end
