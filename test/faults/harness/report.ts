@@ -77,10 +77,11 @@ function findTimes(world: World, faults: readonly InjectedFault[], snapshot: Sna
 }
 
 /** Of a worker that had no time until the next fault, or was kept down meanwhile, there is nothing to tell. */
-export function findReadsAfter({ wire, workers, faultLog }: World, { healedAt, readAgainMs }: InjectedFault): number[] {
+export function findReadsAfter({ wire, workers, faultLog }: World, fault: InjectedFault): number[] {
+  const { healedAt, readAgainMs } = fault;
   if (readAgainMs !== undefined) return [...readAgainMs];
   if (healedAt === undefined) return [];
-  const endsAt = nextFaultAfter(faultLog, healedAt)?.at ?? Number.POSITIVE_INFINITY;
+  const endsAt = nextFaultAfter(faultLog, fault)?.at ?? Number.POSITIVE_INFINITY;
   const expected = workers().filter((part) => !part.wasDown(healedAt));
   return expected.flatMap(({ name, groups }) =>
     groups.flatMap((group) => {
@@ -111,16 +112,18 @@ export function findSettled({ faultLog }: World, fault: InjectedFault, { byCause
 /** From the end of a fault to the next entry that any worker wrote, where that was before the next fault. */
 export function findRecoveries({ faultLog }: { faultLog: Pick<FaultLog, 'faults'> }, { entries }: Snapshot): number[] {
   const written = entries.filter(({ cause }) => cause !== undefined).sort((a, b) => a.at - b.at);
-  return faultLog.faults.flatMap(({ healedAt }) => {
+  return faultLog.faults.flatMap((fault) => {
+    const { healedAt } = fault;
     if (healedAt === undefined) return [];
-    const endsAt = nextFaultAfter(faultLog, healedAt)?.at ?? Number.POSITIVE_INFINITY;
+    const endsAt = nextFaultAfter(faultLog, fault)?.at ?? Number.POSITIVE_INFINITY;
     const next = written.find(({ at }) => at >= healedAt);
     return next === undefined || next.at >= endsAt ? [] : [next.at - healedAt];
   });
 }
 
-function nextFaultAfter({ faults }: Pick<FaultLog, 'faults'>, ms: number): InjectedFault | undefined {
-  return faults.find(({ at }) => at >= ms);
+/** Its own beginning is none, also where it was over within a millisecond. */
+function nextFaultAfter({ faults }: Pick<FaultLog, 'faults'>, fault: InjectedFault): InjectedFault | undefined {
+  return faults.find((other) => other !== fault && other.at >= (fault.healedAt ?? fault.at));
 }
 
 export function describeFigures(figures: ReportLine): string {
