@@ -67,17 +67,7 @@ const RECURRING_AFTER_MS = 2 * MINUTE_MS;
 const NOBODY: Subject = { kind: 'unknown', source: '', people: [] };
 
 export function makeAlert(options: AlertOptions) {
-  const {
-    slack,
-    baseUrl,
-    internalDomains = [],
-    budget,
-    isStillPaused,
-    wasAlerted,
-    markAlerted,
-    lastAlerted,
-    storm,
-  } = options;
+  const { slack, baseUrl, internalDomains = [], budget, isStillPaused, wasAlerted, markAlerted, storm } = options;
   const { gatherMs = MINUTE_MS, outageAlertAfterMs = 10 * MINUTE_MS, stormOverAfterMs = 10 * MINUTE_MS } = options;
   const deliver = makeDeliver({ slack, marks: options });
 
@@ -187,7 +177,7 @@ export function makeAlert(options: AlertOptions) {
   }
 
   async function isRecurring({ data: { provider, reason, since } }: StoredEvent<'provider.paused'>): Promise<boolean> {
-    const last = await lastAlerted(provider, reason);
+    const last = await options.lastAlerted(provider, reason);
     return last !== undefined && last !== since;
   }
 
