@@ -1,7 +1,7 @@
 /** Listens, and stops without dropping what is in flight. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { ConfigError } from '../lib/config.js';
+import { portError } from '../lib/config.js';
 import { boundConnections } from './connections.js';
 import { answerProtocolErrors } from './protocol-errors.js';
 import { boundRequests } from './requests.js';
@@ -72,8 +72,7 @@ export async function serve(
 
 function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const refuse = ({ code }: NodeJS.ErrnoException) =>
-      reject(new ConfigError(`PORT: should be a port that is free and allowed; this one is not (${code})`));
+    const refuse = (error: Error) => reject(portError('PORT', error));
     server.once('error', refuse);
     server.listen(port, () => {
       server.off('error', refuse);

@@ -17,6 +17,11 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
+/** Of a port that cannot be listened on. */
+export function portError(setting: 'PORT' | 'WORKER_PORT', { code }: NodeJS.ErrnoException): ConfigError {
+  return new ConfigError(`${setting}: should be a port that is free and allowed; this one is not (${code})`);
+}
+
 const flag = () =>
   z
     .enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off'], { error: 'should be true or false' })

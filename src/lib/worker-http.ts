@@ -1,7 +1,7 @@
 /** A worker's own port: `/healthz`, 503 once its read loop is dead although Redis answers, and `/metrics`. */
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { ConfigError } from './config.js';
+import { portError } from './config.js';
 import { within } from './runtime/within.js';
 import type { Worker } from './runtime/worker.js';
 
@@ -40,9 +40,7 @@ export async function serveWorker(
   });
   server.requestTimeout = 5_000;
   await new Promise<void>((resolve, reject) => {
-    server.once('error', ({ code }: NodeJS.ErrnoException) =>
-      reject(new ConfigError(`WORKER_PORT: should be a port that is free and allowed; this one is not (${code})`)),
-    );
+    server.once('error', (error) => reject(portError('WORKER_PORT', error)));
     server.listen(port, resolve);
   });
   return {
