@@ -38,8 +38,9 @@ test.before(async () => {
 test.after.each(async () => {
   await bench.server.restart();
   await waitFor('Redis', () => bench.ingest.status === 'ready');
-  await bench.reset();
+  // Before Redis is emptied: what this spool still holds would be the next test's.
   await spool.stop();
+  await bench.reset();
   rmSync(dir, { recursive: true, force: true });
 });
 test.after(() => bench.stop());
