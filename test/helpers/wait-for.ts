@@ -4,7 +4,7 @@ const PAUSE_MS = 15;
 export async function waitFor<T>(
   what: string,
   probe: () => Promise<T | false | undefined | null> | T | false | undefined | null,
-  timeoutMs = 30_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
