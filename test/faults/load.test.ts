@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
 import { check } from './harness/checker.js';
 import { run } from './harness/load.js';
-import { setStage, sized } from './harness/scenario.js';
+import { isLong, setStage, sized } from './harness/scenario.js';
 import { makeStories } from './harness/stories.js';
 import type { World } from './harness/world.js';
 
@@ -62,7 +62,9 @@ stage.scenario(
       await waitFor('it to hold something', async () => (await world.findHeld(part.pid)).length > 0, 30_000);
       world.faultLog.add('SIGTERM worker', `${part.name} (${part.pid})`);
       assert.is(await part.terminate(), 0);
-      assert.equal(await world.findHeld(part.pid), [], 'it left without handing back');
+      const held = await world.findHeld(part.pid);
+      // Whom the machine left no time is taken for dead by the others, in the short form.
+      if (isLong || part.ends().at(-1)!.isOrderly) assert.equal(held, [], 'it left without handing back');
       await part.start();
     }
     ended.abort();

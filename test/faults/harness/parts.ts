@@ -14,7 +14,7 @@ export type PartEnd = {
   how: string;
   /** The suite did it. What ends by itself is held against the service unless a scenario says that it may. */
   isByUs: boolean;
-  /** It was told to end, and left in good order. */
+  /** It was told to end, and left in good order: where it took all of its time, Redis may not have heard that it left. */
   isOrderly: boolean;
 };
 
@@ -67,6 +67,8 @@ export type PartOptions = {
 };
 
 const RESTART_MS = 100;
+/** After its grace a worker takes so long at the most: to abort, to hand back and to leave the groups. */
+const END_MS = 1_000;
 const STARTS_MAX = 15;
 const LINES_OF_FORMER = 300;
 
@@ -77,6 +79,9 @@ export function makePart(options: PartOptions): Part {
   const former: ServiceProcess[] = [];
   const ends: PartEnd[] = [];
   const endedByUs = new Set<ServiceProcess>();
+  /** When it was told to end (`performance.now()`). */
+  const toldAt = new Map<ServiceProcess, number>();
+  const timeToLeaveMs = Number(launch.env.SHUTDOWN_GRACE_MS) + END_MS;
   /** Kept down from when until when. */
   const rests: { from: number; to: number }[] = [];
   let isWanted = true;
@@ -99,7 +104,9 @@ export function makePart(options: PartOptions): Part {
   function noteEnd(ended: ServiceProcess): void {
     const how = ended.howItEnded();
     const isByUs = endedByUs.has(ended);
-    ends.push({ part: name, pid: ended.pid, at: Date.now(), how, isByUs, isOrderly: isByUs && how === 'exit code 0' });
+    const isInTime = performance.now() - (toldAt.get(ended) ?? Number.NEGATIVE_INFINITY) < timeToLeaveMs;
+    const isOrderly = isByUs && how === 'exit code 0' && isInTime;
+    ends.push({ part: name, pid: ended.pid, at: Date.now(), how, isByUs, isOrderly });
     if (!isByUs) void noteDeath(ended, `${role} ended by itself`, how);
   }
 
@@ -154,6 +161,7 @@ export function makePart(options: PartOptions): Part {
       keepDown();
       const victim = current;
       endedByUs.add(victim);
+      toldAt.set(victim, performance.now());
       victim.signal('SIGTERM');
       await victim.exited;
       return victim.exitCode();
