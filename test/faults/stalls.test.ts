@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parseEventId } from '../../src/lib/event-id.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { findStalls } from './harness/check-effects.js';
 import { untilReaped } from './harness/check-rest.js';
 import { check } from './harness/checker.js';
+import type { InjectedFault } from './harness/fault-log.js';
 import type { Matcher } from './harness/links.js';
 import { run, send } from './harness/load.js';
 import type { Part } from './harness/parts.js';
@@ -35,6 +37,8 @@ const stage = setStage(test, import.meta.url, {
   env: { VISIBILITY_TIMEOUT_MS: String(CLAIM_MS) },
   zoho: { latencyMs: 20 },
 });
+
+type Held = InjectedFault['affected'][number];
 
 type Moment = Matcher & {
   moment: string;
@@ -198,9 +202,20 @@ async function freezeAt(
     part.thaw();
     return isSettled === true;
   }
-  const isTaken = ({ eventId }: { eventId: string }) =>
+  const isTaken = ({ eventId }: Held) =>
     wire.takeovers.some((takeover) => takeover.at >= fault.at && takeover.eventId === eventId);
-  await waitFor(`another to have what ${part.name} held ${moment}`, () => fault.affected.every(isTaken), TAKEN_MS);
+  const isOver = async (one: Held) => isTaken(one) || !(await isPending(world, one));
+  await waitFor(
+    `another to have what ${part.name} held ${moment}`,
+    async () => (await Promise.all(fault.affected.map(isOver))).every(Boolean),
+    TAKEN_MS,
+  );
+  // What it had sent before may have come late, and settled all of it.
+  if (!fault.affected.some(isTaken)) {
+    late.abort();
+    part.thaw();
+    return isSettled === true;
+  }
   if (isHeldUp) {
     const answer = answerOf(world, matcher.name as string, part);
     late.abort();
@@ -223,12 +238,22 @@ function answerOf({ links }: World, name: string, { name: owner }: Part): Promis
   });
 }
 
+/** Whether anybody has it. Who has taken it over has been noted by the time that it has settled it. */
+async function isPending({ client, keys }: World, { group, eventId }: Held): Promise<boolean> {
+  const { stream, id } = parseEventId(eventId)!;
+  return (await client.xpending(keys.stream(stream), group, id, id, 1)).length > 0;
+}
+
 function untilAborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
 }
 
-/** Blocks the event loop of one that is at work, and waits until another has what it holds. */
+/** Blocks the event loop of one that is at work, and waits until another has what it holds: again where it has settled that first. */
 async function blockAtWork(world: World): Promise<void> {
+  await waitFor('another to take over what it held', () => isTakenFromBlocked(world), TAKEN_MS);
+}
+
+async function isTakenFromBlocked(world: World): Promise<boolean> {
   const { wire, faultLog } = world;
   const { victim, affected } = await waitFor('a worker to stand still with something in its hands', async () => {
     const part = world.random.pick(world.workers());
@@ -243,5 +268,14 @@ async function blockAtWork(world: World): Promise<void> {
   await sleep(BURN_MS);
   const isTaken = ({ at, eventId }: { at: number; eventId: string }) =>
     at >= fault.at && affected.some((entry) => entry.eventId === eventId);
-  await waitFor('another to take over what it held', () => wire.takeovers.some(isTaken), TAKEN_MS);
+  let isHeld = true;
+  await waitFor(
+    'what it held to be taken over, or settled',
+    async () => {
+      isHeld = (await Promise.all(affected.map((one) => isPending(world, one)))).some(Boolean);
+      return wire.takeovers.some(isTaken) || !isHeld;
+    },
+    TAKEN_MS,
+  );
+  return wire.takeovers.some(isTaken);
 }
