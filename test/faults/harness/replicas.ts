@@ -37,6 +37,8 @@ const NAME = 'mymaster';
 const SENTINELS = 3;
 /** A starved machine's master may be silent for longer than one that has its machine for itself. */
 const DOWN_AFTER_MS = sized(1_500, 600);
+/** Sentinels that stood still for two seconds do nothing for half a minute, as they trust no clock then. */
+const PROMOTED_MS = 90_000;
 const PAUSE_MS_MAX = 10_000;
 /** Where nobody listens. */
 const NOWHERE = 1;
@@ -70,11 +72,11 @@ export async function startReplicas({ isWatched }: { isWatched: boolean }): Prom
   async function untilPromoted(): Promise<void> {
     const { port } = replica;
     const ports = sentinels.map((sentinel) => sentinel.port);
-    await waitFor('the replica to be the master', async () => (await roleOf(port)) === 'master', 20_000);
+    await waitFor('the replica to be the master', async () => (await roleOf(port)) === 'master', PROMOTED_MS);
     await waitFor(
       'a sentinel to know',
       async () => (await Promise.all(ports.map(masterPortOf))).includes(port),
-      20_000,
+      PROMOTED_MS,
     );
     swap();
     turnEndpoint();
