@@ -20,7 +20,8 @@ export type FileResult = {
 
 type Totals = { total: number; passed: number; skipped: number };
 
-const OUTPUT_GRACE_MS = 1_000;
+/** For what it has printed to be read. Only a process that has left its group makes us wait so long. */
+const OUTPUT_GRACE_MS = 5_000;
 const running = new Set<number>();
 
 export type RunOptions = {
