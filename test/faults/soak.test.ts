@@ -26,6 +26,8 @@ const ROUNDS_MIN = sized(1, 3);
 const ROUND_FAULTS = sized(6, 40);
 const SOAK_MS = Number(process.env.SOAK_MINUTES ?? 0) * 60_000;
 const CLAIM_MS = 1_500;
+/** What a worker holds of a group that was destroyed is in no list until it is heard of again. */
+const REST_MS = 3_000;
 /** Of a process: more than one in good order ever has here, much less than what a leak of a night comes to. */
 const RESIDENT_MB_MAX = 500;
 const DESCRIPTORS_MAX = 100;
@@ -82,7 +84,7 @@ stage.scenario(
         ratePerS: sized(10, 20),
         afterMs: 1_000,
       });
-      await check(world, { stuckMs: sized(60_000, 180_000) });
+      await check(world, { restMs: REST_MS, stuckMs: sized(60_000, 180_000) });
       keysAtRest.push(await countWorkingKeys(world));
       for (const part of world.parts()) assertBounded(part);
     }

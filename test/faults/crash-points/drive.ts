@@ -13,6 +13,8 @@ import { type CrashStories, makeCrashStories, mixOf, PROVOKE, type Provocation }
 import { CRASH_POINTS, NO_POINTS, type Point, type StageName } from './table.js';
 
 const NONE_HIT_MS = 75_000;
+/** What a worker holds of a group that was destroyed is in no list until it is heard of again. */
+const REST_MS = sized(2_500, 500);
 const PAUSE_MS = 100;
 /** More at once would be held by workers that die one after the other, until they run alone. */
 const OPEN_MAX = 6;
@@ -61,7 +63,7 @@ async function strikeAtAll(
     for (const group of groups) {
       await strikeAt(world, group, stories, { atOnce, strike });
       // What was in several crashes waits for the isolation slot, which stays empty longer after each of them.
-      await check(world, { mayFail: isProvoked, stuckMs: sized(60_000, 150_000) });
+      await check(world, { mayFail: isProvoked, restMs: REST_MS, stuckMs: sized(60_000, 150_000) });
     }
   } finally {
     calm();

@@ -4,6 +4,7 @@ import type { Call } from '../../standins/http.js';
 import { firstKeyOf } from './check-streams.js';
 import type { FaultLog, InjectedFault } from './fault-log.js';
 import { groupBy } from './history.js';
+import { sized } from './scenario.js';
 import { descendants, type Snapshot, type SnapshotEntry } from './snapshot.js';
 import type { Violation } from './violation.js';
 import type { World } from './world.js';
@@ -25,7 +26,8 @@ const HIT_MS = 4_000;
 const RECEIPT_MS = 2_000;
 /** What is tidied up after a receipt is so soon; a worker that hangs instead is ended within that time, too. */
 const TIDY_MS = 5_000;
-const TIDY_WAIT_MS = 3_000;
+/** A starved machine takes its time. */
+const TIDY_WAIT_MS = sized(20_000, 3_000);
 const STALLED = '"msg":"no heartbeat for as long as claims hold';
 /** Faults after which Redis knows nothing of what it held. */
 const FORGETFUL = /FLUSHALL|restarted empty|tail not replicated|power cut/;
