@@ -1,6 +1,6 @@
 /** The whole system on one machine: a Redis, ingests, workers, the providers' stand-ins, and proxies between them all. */
 import { setMaxListeners } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
@@ -19,6 +19,7 @@ import { type History, makeHistory } from './history.js';
 import { makeLinks } from './links.js';
 import { makePart, type Part } from './parts.js';
 import { makeRandom, type Random, seedOfRun } from './random.js';
+import { isLong } from './scenario.js';
 import type { Link } from './wire.js';
 import { logWire } from './wire-log.js';
 
@@ -80,14 +81,17 @@ setMaxListeners(0);
 
 /** Where other tests do not keep the disk busy: ingest answers 503 when its spool's is too slow. */
 const MEMORY_DIR = '/dev/shm';
+/** For all that Redis writes in the short form, several times over. */
+const MEMORY_BYTES_MIN = 512 * 1_024 * 1_024;
 
 export async function startWorld(options: WorldOptions = {}) {
   const random = options.random ?? makeRandom(seedOfRun());
   const dir = mkdtempSync(join(tmpdir(), 'gvi-world-'));
   const spoolsDir = mkdtempSync(join(existsSync(MEMORY_DIR) ? MEMORY_DIR : tmpdir(), 'gvi-spools-'));
   const redisArgs = ['--appendfsync', options.redis?.appendfsync ?? 'always', ...(options.redis?.args ?? [])];
+  const redisDir = mkdtempSync(join(hasRoomInMemory() ? MEMORY_DIR : tmpdir(), 'gvi-redis-'));
   const [redis, zoho, gemini, slack] = await Promise.all([
-    options.redis?.start?.() ?? startRedis({ args: redisArgs }),
+    options.redis?.start?.() ?? startRedis({ args: redisArgs, dir: redisDir }),
     startZoho({ refreshesMax: 1_000, ...options.zoho }),
     startGemini(options.gemini === false ? {} : options.gemini),
     startSlack(options.slack),
@@ -215,9 +219,16 @@ export async function startWorld(options: WorldOptions = {}) {
       await Promise.all([...parts.values()].map((part) => part.destroy()));
       await links.stop();
       await Promise.all([zoho.stop(), gemini.stop(), slack.stop(), redis.stop()]);
-      for (const one of [dir, spoolsDir]) rmSync(one, { recursive: true, force: true, maxRetries: 3 });
+      for (const one of [dir, spoolsDir, redisDir]) rmSync(one, { recursive: true, force: true, maxRetries: 3 });
     },
   };
+}
+
+/** Redis answers nobody while it waits for a slow disk. In the long form it has the disk for itself, and much to write. */
+function hasRoomInMemory(): boolean {
+  if (isLong || !existsSync(MEMORY_DIR)) return false;
+  const { bavail, bsize } = statfsSync(MEMORY_DIR);
+  return bavail * bsize >= MEMORY_BYTES_MIN;
 }
 
 function targetsOf(servers: {
