@@ -28,7 +28,7 @@ for (const appendfsync of ['everysec', 'always'] as const) {
       const stories = makeStories(world.random.fork('redis'));
       const isSafe = appendfsync === 'always';
       const load = run(world, stories.take(RATE_PER_S * sized(isSafe ? 4 : 6, 90)), { ratePerS: RATE_PER_S });
-      await waitFor('the first to be taken in', () => world.history.sent.some(isAccepted), 30_000);
+      await waitFor('the first to be taken in', () => world.history.sent.some(isAccepted), 60_000);
       for (const [index, awayMs] of AWAY_MS.entries()) {
         // Each finds what it may not forget; in the short form the first one alone.
         const waitsLong = !isSafe && (isLong || index === 0);

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { calendlySignature, readaiSignature } from '../../helpers/webhooks.js';
 import type { Answer, Outcome } from './history.js';
 import type { Part } from './parts.js';
+import { sized } from './scenario.js';
 import type { Delivery } from './stories.js';
 import type { World } from './world.js';
 
@@ -26,7 +27,7 @@ const AGAIN_MS = 150;
 const AGAIN_MS_MAX = 1_500;
 const AGAIN_FACTOR = 1.5;
 /** All together no more often than this: thousands that wait for a Redis to return must not take its proxies' time. */
-const AGAIN_PER_S_MAX = 150;
+const AGAIN_PER_S_MAX = sized(60, 150);
 /** Longer than anything is away. */
 const GIVE_UP_MS = 180_000;
 
