@@ -36,12 +36,18 @@ export type TestRedis = {
 };
 
 const ATTEMPTS_MAX = 5;
+/**
+ * Each write is with the system before it is answered, so that one that was killed has it again. With `everysec` Redis keeps writes to
+ * itself for up to two seconds while the disk is slow; `always` waits for the disk each time.
+ */
+const KEEPS_ALL_BUT_AT_A_POWER_CUT = ['--appendfsync', 'no'];
 
 /** Resolves once the server answers PING. */
 export async function startRedis(options: StartRedisOptions = {}): Promise<TestRedis> {
+  const args = [...KEEPS_ALL_BUT_AT_A_POWER_CUT, ...(options.args ?? [])];
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'gvi-redis-'));
   const removeDir = () => options.dir === undefined && rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
-  const launched = await launch(options, dir).catch((error: unknown) => {
+  const launched = await launch({ ...options, args }, dir).catch((error: unknown) => {
     removeDir();
     throw error;
   });
@@ -75,7 +81,7 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<TestR
       server.kill('SIGCONT');
       server.kill('SIGTERM');
       await untilExit(server);
-      server = await launchRedis({ dir, port, ...(options.args && { args: options.args }) });
+      server = await launchRedis({ dir, port, args });
     },
     async stop() {
       for (const client of clients) client.disconnect();

@@ -95,7 +95,7 @@ const services = makeServices();
 const keys = makeKeys('{gvi}:');
 
 test.before.each(async () => {
-  server = await startRedis();
+  server = await startRedis({ args: ['--appendfsync', 'everysec'] });
   redis = connectRedis({ url: server.url, role: 'tool' });
 });
 test.after.each(async () => {
