@@ -41,7 +41,7 @@ export function setUpZoho(test: Test): ZohoSetting {
     start,
     connect(overrides = {}) {
       const urls = { accountsUrl: standin.url, apiUrl: standin.url, apiUrlIsFixed: true };
-      return makeZoho({ ...urls, ...standin.credentials, redis, keyPrefix: 't:', timeoutMs: 2_000, ...overrides });
+      return makeZoho({ ...urls, ...standin.credentials, redis, keyPrefix: 't:', timeoutMs: 30_000, ...overrides });
     },
     crmCalls: () => standin.calls.filter(({ path }) => path.startsWith('/crm/')),
   };

@@ -4,8 +4,17 @@ import * as assert from 'uvu/assert';
 import { NotYetError } from '../../src/lib/errors.js';
 import { makeZohoClient } from '../../src/lib/providers/zoho/client.js';
 import { failureOf } from '../helpers/failure-of.js';
-import { waitFor } from '../helpers/wait-for.js';
-import { ADDRESS, connectClient, crmCalls, flat, read, UPSERT_PATH, wrapped, write } from '../helpers/zoho-client.js';
+import {
+  ADDRESS,
+  connectClient,
+  crmCalls,
+  flat,
+  PATIENT_MS,
+  read,
+  UPSERT_PATH,
+  wrapped,
+  write,
+} from '../helpers/zoho-client.js';
 import { waitForCall } from '../standins/http.js';
 import { startZoho, type ZohoStandin } from '../standins/zoho.js';
 
@@ -26,7 +35,7 @@ test('what fails before it is sent is not done', async ({ zoho }) => {
   const gone = await startZoho();
   await gone.stop();
   const token = { ...connectClient(zoho).token, get: async () => ({ accessToken: 'any', apiDomain: gone.url }) };
-  const { send } = makeZohoClient({ token, timeoutMs: 2_000 });
+  const { send } = makeZohoClient({ token, timeoutMs: PATIENT_MS });
   const failure = await failureOf(send(write, new AbortController().signal));
   assert.equal([failure.code, failure.mayBeDone], ['zoho_unreachable', false]);
   assert.is(zoho.calls.length, 0);
@@ -115,15 +124,14 @@ test('a write that comes to its turn too late is not sent, and can wait', async 
 
 test('nor is it sent again when a new token was long in coming', async ({ zoho }) => {
   const { token } = connectClient(zoho);
-  const sendBy = performance.now() + 1_000;
-  const invalidate = async (failing: string) => {
-    const isReplaced = await token.invalidate(failing);
-    await waitFor('the time to be over', () => performance.now() > sendBy);
-    return isReplaced;
+  const call = { ...write, sendBy: performance.now() + PATIENT_MS };
+  const invalidate = (failing: string) => {
+    call.sendBy = performance.now();
+    return token.invalidate(failing);
   };
-  const { send } = makeZohoClient({ token: { ...token, invalidate }, timeoutMs: 2_000 });
+  const { send } = makeZohoClient({ token: { ...token, invalidate }, timeoutMs: PATIENT_MS });
   zoho.faults.next({ status: 401, body: flat('INVALID_TOKEN') }, { path: UPSERT_PATH });
-  assert.instance(await failureOf(send({ ...write, sendBy }, new AbortController().signal)), NotYetError);
+  assert.instance(await failureOf(send(call, new AbortController().signal)), NotYetError);
   assert.is(crmCalls(zoho).length, 1);
 });
 
@@ -132,7 +140,7 @@ test('nor when there is no connection in time', async ({ zoho }) => {
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
   const apiDomain = `https://127.0.0.1:${(silent.address() as { port: number }).port}`;
   const token = { ...connectClient(zoho).token, get: async () => ({ accessToken: 'any', apiDomain }) };
-  const { send } = makeZohoClient({ token, timeoutMs: 2_000 });
+  const { send } = makeZohoClient({ token, timeoutMs: PATIENT_MS });
   const failure = await failureOf(send({ ...write, sendBy: performance.now() + 100 }, new AbortController().signal));
   silent.close();
   assert.instance(failure, NotYetError);

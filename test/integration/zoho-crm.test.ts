@@ -4,6 +4,7 @@ import { OutageError } from '../../src/lib/errors.js';
 import { buildCreateNotesRequest, buildUpsertRequest } from '../../src/lib/providers/zoho/crm.js';
 import { makeFieldCache } from '../../src/lib/providers/zoho/field-cache.js';
 import { emailsOf, lead, setUpZoho } from '../helpers/zoho-crm.js';
+import { waitForCall } from '../standins/http.js';
 
 const signal = new AbortController().signal;
 
@@ -130,9 +131,11 @@ test('while Zoho fails to tell its fields it is waited for a few times, and aske
 });
 
 test('limits of Zoho reach the caller as an outage', async () => {
-  await setting.start({ concurrencyMax: 1, latencyMs: 50 });
+  await setting.start({ concurrencyMax: 1 });
   const crm = setting.connect();
   await crm.leadFields({ signal });
+  const refusal = waitForCall(setting.standin, ({ status }) => status === 429);
+  setting.standin.faults.next({ until: refusal });
   const answers = await Promise.allSettled([1, 2].map((n) => crm.upsertLeads([lead(`${n}@acme.example`)], { signal })));
   const refused = answers.filter((answer) => answer.status === 'rejected');
   assert.equal(

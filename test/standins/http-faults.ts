@@ -5,6 +5,8 @@ import type { StandinRequest } from './http.js';
 export type Fault = {
   /** Waits before anything else happens. */
   latencyMs?: number;
+  /** The same, for what a test knows to be over. */
+  until?: Promise<unknown>;
   /** Answers this instead of doing the work (see `doneButAnswerLost`). */
   status?: number;
   body?: unknown;

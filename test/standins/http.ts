@@ -112,6 +112,7 @@ export async function startStandin(options: StandinOptions): Promise<Standin> {
     const fault = takeFault(switches, request) ?? {};
     if (Object.keys(fault).length > 0) call.fault = fault;
     const latencyMs = (options.latencyMs ?? 0) + (fault.latencyMs ?? 0);
+    await fault.until;
     if (latencyMs > 0) await wait(latencyMs, undefined, { signal: stopped.signal });
     if (fault.reset) return void response.socket?.resetAndDestroy();
     if (fault.hang) return untilClosed(response);
@@ -175,7 +176,7 @@ export async function startStandin(options: StandinOptions): Promise<Standin> {
 export async function waitForCall(
   standin: { calls: Call[] },
   probe: (call: Call) => boolean,
-  timeoutMs = 5_000,
+  timeoutMs = 30_000,
 ): Promise<Call> {
   const until = Date.now() + timeoutMs;
   for (;;) {
