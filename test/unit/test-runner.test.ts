@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +7,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judge, parseTotals, runTestFile } from '../../scripts/lib/test-runner/run-file.js';
 import { findSilentTests, matchFilter } from '../../scripts/lib/test-runner/test-files.js';
+import { waitFor } from '../helpers/wait-for.js';
 
 const judging = suite('judging a test file');
 
@@ -83,10 +83,20 @@ running('what a file leaves behind is ended with it', async () => {
   `);
   const port = Number(/port (\d+)/.exec(output)?.[1]);
   assert.ok(port > 0);
-  const socket = connect(port, '127.0.0.1');
-  const [error] = await once(socket, 'error');
-  assert.is(error.code, 'ECONNREFUSED');
+  // What was killed goes when it is next given time.
+  await waitFor('nobody to listen', () => isRefused(port));
 });
+
+function isRefused(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(false);
+    });
+  });
+}
 
 running.run();
 
