@@ -1,6 +1,4 @@
 /** The log of a real worker, through good and bad: nothing of a person may stand in it, and no secret. */
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -24,20 +22,14 @@ test('whatever happens, and at every level: no person, no word of a meeting, no 
   const [server, crm, model, channel] = await Promise.all([startRedis(), startZoho(), startGemini(), startSlack()]);
   const secrets = { GEMINI_API_KEY: 'AIza-key-of-the-log-test', SLACK_BOT_TOKEN: SLACK_TOKEN };
   const keyPrefix = 'log:';
-  const worker = spawn(process.execPath, ['--import', 'tsx', 'src/consumers/main.ts'], {
-    cwd: join(import.meta.dirname, '..', '..'),
-    env: {
-      ...{ PATH: process.env.PATH, LOG_LEVEL: 'trace', REDIS_URL: server.url, KEY_PREFIX: keyPrefix },
-      ...{ MAX_ATTEMPTS: '2', RETRY_BASE_MS: '40', RETRY_MAX_MS: '100', INTERNAL_DOMAINS: 'vendor.example' },
-      ...{ ZOHO_ACCOUNTS_URL: crm.url, ZOHO_API_URL: crm.url, ZOHO_CLIENT_ID: crm.credentials.clientId },
-      ...{ ZOHO_CLIENT_SECRET: crm.credentials.clientSecret, ZOHO_REFRESH_TOKEN: crm.credentials.refreshToken },
-      ...{ GEMINI_BASE_URL: model.url, SLACK_API_URL: channel.apiUrl, SLACK_CHANNEL, ...secrets },
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const services = makeServices();
+  const worker = services.start('worker', {
+    ...{ LOG_LEVEL: 'trace', REDIS_URL: server.url, KEY_PREFIX: keyPrefix },
+    ...{ MAX_ATTEMPTS: '2', RETRY_BASE_MS: '40', RETRY_MAX_MS: '100', INTERNAL_DOMAINS: 'vendor.example' },
+    ...{ ZOHO_ACCOUNTS_URL: crm.url, ZOHO_API_URL: crm.url, ZOHO_CLIENT_ID: crm.credentials.clientId },
+    ...{ ZOHO_CLIENT_SECRET: crm.credentials.clientSecret, ZOHO_REFRESH_TOKEN: crm.credentials.refreshToken },
+    ...{ GEMINI_BASE_URL: model.url, SLACK_API_URL: channel.apiUrl, SLACK_CHANNEL, ...secrets },
   });
-  let output = '';
-  for (const stream of [worker.stdout, worker.stderr]) stream.on('data', (chunk) => (output += chunk));
-  const exited = new Promise((resolve) => worker.once('exit', resolve));
   const watch = await startPipeline({ redisUrl: server.url, keyPrefix, zoho: crm, workers: 0 });
 
   const finish = async (source: 'calendly' | 'readai', body: unknown) =>
@@ -58,10 +50,12 @@ test('whatever happens, and at every level: no person, no word of a meeting, no 
     { status: 400, body: { data: [refused('INVALID_DATA', at('Last_Name'), 'Karen Liu')] } },
   );
   statuses.push(await finish('calendly', { ...booking('c'), event: 'invitee.canceled' }));
-  await waitFor('the alerts', () => channel.messages().length > 0, 20_000);
+  await waitFor('the alerts', () => channel.messages().length > 0);
 
-  worker.kill('SIGTERM');
-  await exited;
+  worker.child.kill('SIGTERM');
+  await worker.exitCode();
+  const output = worker.output();
+  await services.stop();
   await watch.stop();
   await Promise.all([server.stop(), crm.stop(), model.stop(), channel.stop()]);
   assert.equal(statuses, ['processed', 'processed', 'failed', 'failed'], output);
