@@ -19,6 +19,8 @@ let redis: Awaited<ReturnType<typeof startRedis>>;
 let keyPrefix = '';
 let tests = 0;
 const workers: TestWorker[] = [];
+/** No worker dies here: a machine that stands still for a while must not make one let go of what hangs, and do it again. */
+const PATIENT = { VISIBILITY_TIMEOUT_MS: '20000' };
 
 test.before(async () => {
   redis = await startRedis();
@@ -55,7 +57,7 @@ const enrichThrough = (gemini: Model) =>
 
 async function start(gemini: Model, env: Record<string, string> = {}, concurrency?: number): Promise<TestWorker> {
   const worker = await startTestWorker({
-    ...{ redisUrl: redis.url, keyPrefix, consumers: [enrichThrough(gemini)], env },
+    ...{ redisUrl: redis.url, keyPrefix, consumers: [enrichThrough(gemini)], env: { ...PATIENT, ...env } },
     ...(concurrency === undefined ? {} : { concurrency }),
   });
   workers.push(worker);
@@ -83,6 +85,13 @@ const toWait = (worker: TestWorker, count: number) =>
     `${count} to wait`,
     async () => (await worker.redis.zcard(worker.keys.waiting('enrich', 'gemini'))) === count,
   );
+
+/** How often a provider that stays down may have been probed by then: seldomer and seldomer, but for the first two. */
+function probesWithin(ms: number): number {
+  let probes = 1;
+  for (let [at, everyMs] = [200, 200]; at <= ms; everyMs *= 1.6, probes += 1) at += everyMs;
+  return probes;
+}
 
 /** The first call fails at once, the others hang until they are told how they end. */
 function hangingModel() {
@@ -150,14 +159,15 @@ test('work that does not need the provider goes on, and the probes are few', asy
     },
   };
   const worker = await start(gemini);
+  const startedAt = performance.now();
   await book(worker, 'a');
   await waitFor('the pause', async () => (await health(worker)).length === 1);
   for (let i = 0; i < 20; i += 1) await book(worker, `b${i}`);
-  const before = gemini.calls;
   for (let i = 0; i < 5; i += 1) await cancel(worker, `c${i}`);
   await waitFor('the cancellations', async () => (await readStream(worker, 'events:enriched')).length === 5);
   await waitFor('the bookings to wait', async () => (await readOverview(worker)).groups.enrich!.parked >= 20);
-  assert.ok(gemini.calls - before <= 3, `${gemini.calls - before} calls while paused`);
+  const mayBe = 1 + probesWithin(performance.now() - startedAt);
+  assert.ok(gemini.calls <= mayBe, `${gemini.calls} calls where ${mayBe} may be`);
   assert.is((await readStream(worker, 'events:failed')).length, 0);
 });
 
@@ -165,6 +175,7 @@ test('an event that fails while others succeed spends its own attempts and fails
   const worker = await startTestWorker({
     redisUrl: redis.url,
     keyPrefix,
+    env: PATIENT,
     consumers: [
       defineConsumer({
         name: 'enrich',
@@ -393,7 +404,7 @@ async function startBatches(
   ) => Outcome<'lead.enriched'> | Promise<Outcome<'lead.enriched'>>,
 ) {
   const worker = await startTestWorker({
-    ...{ redisUrl: redis.url, keyPrefix, concurrency: 2 },
+    ...{ redisUrl: redis.url, keyPrefix, env: PATIENT, concurrency: 2 },
     consumers: [
       defineBatchConsumer({
         name: 'enrich',
@@ -482,9 +493,11 @@ test('a consumer is told what probes, and what it does without the provider says
     return isAnswering ? enriched : { ...enriched, isWithoutProvider: true };
   });
   for (const id of ['a', 'b', 'c']) await book(worker, id);
-  await waitFor('one to be done', async () => (await readStream(worker, 'events:enriched')).length === 1);
+  await waitFor('one to be done', async () => (await readStream(worker, 'events:enriched')).length >= 1);
   assert.equal(await told(worker), ['provider.paused']);
   isAnswering = true;
+  // The others may have been let through as well by now.
+  await book(worker, 'd');
   await waitFor('the end of the pause', async () => (await told(worker)).includes('provider.resumed'));
   assert.ok(probes.every((count) => count === 1));
 });
@@ -511,6 +524,7 @@ test('what is not to be done yet waits without a slot and costs no attempt', asy
   const worker = await startTestWorker({
     redisUrl: redis.url,
     keyPrefix,
+    env: PATIENT,
     concurrency: 1,
     consumers: [
       defineConsumer({
