@@ -33,7 +33,7 @@ test('two workers never hold one lead at once, and a lead that is given up can b
 });
 
 test('further leads can be taken, those that are free; they are kept and given up with the first', async () => {
-  const ledger = ledgerOf('a', 600);
+  const ledger = ledgerOf('a');
   const other = await ledger.lease(['z@a.example']);
   const first = await ledger.lease(['x@a.example']);
   await first.add(['x@a.example', 'y@a.example', 'z@a.example']);
@@ -56,7 +56,7 @@ test('two batches of one worker hold different leads', async () => {
 
 test('the lease of a worker that died ends by itself; one that is held is kept', async () => {
   await redis.hset('p:lease:leads', 'x@a.example', `dead|${Date.now() - 1}`);
-  const held = await ledgerOf('a', 600).lease(['x@a.example']);
+  const held = await ledgerOf('a').lease(['x@a.example']);
   assert.is(held.emails.size, 1);
   const ends: string[] = [];
   await waitFor('the lease to be renewed twice', async () => {
