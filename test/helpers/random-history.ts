@@ -85,11 +85,19 @@ export async function quiet(history: History): Promise<void> {
         ...[['events:enriched', 'crm-sync'] as const, ['events:summarized', 'crm-sync'] as const],
         ['events:failed', 'alert'] as const,
       ]) {
-        if ((await redis.zcard(keys.parked(group))) > 0) return false;
-        const [pending] = (await redis.xpending(keys.stream(stream), group)) as [number];
-        const infos = (await redis.xinfo('GROUPS', keys.stream(stream))) as unknown[][];
-        const [last] = await redis.xrevrange(keys.stream(stream), '+', '-', 'COUNT', 1);
-        if (pending > 0 || (last !== undefined && !infos.some((info) => info.includes(last[0])))) return false;
+        // At once: what is put off meanwhile would be seen neither here nor there.
+        const found = await redis
+          .multi()
+          .zcard(keys.parked(group))
+          .xpending(keys.stream(stream), group)
+          .xinfo('GROUPS', keys.stream(stream))
+          .xrevrange(keys.stream(stream), '+', '-', 'COUNT', 1)
+          .exec();
+        const [parked, [pending], infos, [last]] = found!.map(([, reply]) => reply) as [
+          ...[number, [number], unknown[][], [id: string, fields: string[]][]],
+        ];
+        const isRead = last === undefined || infos.some((info) => info.includes(last[0]));
+        if (parked > 0 || pending > 0 || !isRead) return false;
       }
       return true;
     },
