@@ -269,15 +269,17 @@ for (const [what, type] of [
     const ahead = Date.now() + 5_000;
     const [stream, state] = type === 'event.failed' ? ['events:failed', 'failed'] : ['events:synced', 'processed'];
     const fields = ['key', key, 'at', new Date().toISOString(), 'v', '1', 'data', '{}'];
+    const cause = `calendly-${ahead}-0`;
+    const end = `${ahead - 5_000}-0`;
+    const endId = `${stream!.slice('events:'.length)}-${end}`;
+    // At once: the worker looks at what it is moved past, and must find its end.
     await redis
       .multi()
       .xadd(keys.stream('events:calendly'), `${ahead}-0`, 'type', 'calendly.invitee.created', ...fields)
       .xgroup('SETID', keys.stream('events:calendly'), 'enrich', '$')
+      .xadd(keys.stream(stream as StreamName), end, 'type', type, ...fields, 'cause', cause)
+      .hset(keys.progress(key), { id: cause, [cause]: '', [endId]: '', state: state! })
       .exec();
-    const cause = `calendly-${ahead}-0`;
-    const end = await redis.xadd(keys.stream(stream as StreamName), '*', 'type', type, ...fields, 'cause', cause);
-    const endId = `${stream!.slice('events:'.length)}-${end}`;
-    await redis.hset(keys.progress(key), { id: cause, [cause]: '', [endId]: '', state: state! });
     assert.is((await rebuildAll()).chains.left, 0);
     assert.is(await redis.hget(keys.progress(key), 'state'), state);
   });
