@@ -121,14 +121,20 @@ test('after a storm of 429s the rate shrinks for all, is kept by all together, a
   provider.seen.isRefusing = false;
   provider.seen.begun = [];
   await Promise.all(work);
-  const grownTo = Math.max(...rates());
-  assert.ok(grownTo > shrunkTo, 'it grows with success');
-  const { begun } = provider.seen;
+  // What was refused late may have shrunk it once more.
+  const most = Math.max(shrunkTo, ...rates());
+  const begun = [...provider.seen.begun];
   assert.is(begun.length, 60);
   // Who hears late of its instants uses them late, beside those of others: it is kept over the whole time, not in each second.
   const tookMs = begun.at(-1)! - begun[0]!;
-  const leastMs = (60 / (grownTo + 1) - 1) * 1_000;
-  assert.ok(tookMs >= leastMs, `60 calls within ${tookMs} ms where ${grownTo} a second are allowed`);
+  const leastMs = (60 / (most + 1) - 1) * 1_000;
+  assert.ok(tookMs >= leastMs, `60 calls within ${tookMs} ms where ${most} a second are allowed`);
+  const rate = () => redis.hget(keys.limit('zoho'), 'rate').then(Number);
+  const before = await rate();
+  await waitFor('it to grow with success', async () => {
+    await untilDone(gates[0]!, provider.call);
+    return (await rate()) > before;
+  });
 });
 
 function readRate(gate: Gate): number | undefined {
@@ -351,7 +357,9 @@ test('the limits in force are published', async () => {
 
 test('four workers with a backlog never ask Zoho more at once than its smallest edition allows', async () => {
   const zoho = await startZoho({ concurrencyMax: 5, latencyMs: 30 });
-  const pipeline = await startPipeline({ redisUrl: server.url, keyPrefix: keys.prefix, zoho, workers: 4 });
+  // None is to let go of its calls, as it would after standing still for so long.
+  const env = { VISIBILITY_TIMEOUT_MS: '20000' };
+  const pipeline = await startPipeline({ redisUrl: server.url, keyPrefix: keys.prefix, zoho, env, workers: 4 });
   const booking = (id: number) => ({
     event: 'invitee.created',
     created_at: '2026-11-02T09:00:01.000000Z',
