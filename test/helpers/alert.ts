@@ -9,20 +9,29 @@ import { SLACK_CHANNEL, SLACK_TOKEN } from '../standins/slack.js';
 
 type AlertEvent = StoredEvent<'event.failed' | 'provider.paused' | 'provider.resumed'>;
 
-/** What it remembers between tries is kept in this process; `standin` absent: no Slack settings. */
+/** Longer than this process may stand still: what is late must not count as an outage of Slack. */
+const PATIENT_MS = 60_000;
+
+/**
+ * What it remembers between tries is kept in this process, unless `tries` are given that another one has counted; `standin`
+ * absent: no Slack settings.
+ */
 export function setUpAlert(
   standin: { apiUrl: string } | undefined,
-  more: Partial<AlertOptions> & { now?: string } = {},
+  {
+    now = '2026-11-23T12:30:00.000Z',
+    timeoutMs = PATIENT_MS,
+    tries = new Map<string, number>(),
+    ...more
+  }: Partial<AlertOptions> & { now?: string; timeoutMs?: number; tries?: Map<string, number> } = {},
 ) {
-  const tries = new Map<string, number>();
   const alerted = new Set<string>();
   const told = new Map<string, string>();
   const paused = new Set<string>();
   const logged: Record<string, unknown>[] = [];
   const entries = new Map<string, StoredEvent>();
   const log = pino({ level: 'error' }, { write: (line: string) => void logged.push(JSON.parse(line)) });
-  const slack =
-    standin && makeSlack({ token: SLACK_TOKEN, channel: SLACK_CHANNEL, apiUrl: standin.apiUrl, timeoutMs: 500 });
+  const slack = standin && makeSlack({ token: SLACK_TOKEN, channel: SLACK_CHANNEL, apiUrl: standin.apiUrl, timeoutMs });
   const alert = makeAlert({
     slack,
     baseUrl: 'https://gvi.example',
@@ -39,7 +48,7 @@ export function setUpAlert(
     lastAlerted: async (provider, reason) => told.get(`${provider} ${reason}`),
     ...more,
   });
-  const clock = { now: more.now ?? '2026-11-23T12:30:00.000Z' };
+  const clock = { now };
   return {
     ...{ alert, logged, entries, tries, paused, clock },
     async tell(events: readonly AlertEvent[], signal = new AbortController().signal, isProbe = false) {
