@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { makeAppend } from '../../src/lib/append.js';
 import { holds } from '../helpers/fuzz.js';
 import { hostileBody, hostileText, samplesOf } from '../helpers/hostile.js';
 import { type IngestBench, KEYED, postCalendly, startIngestBench } from '../helpers/ingest-bench.js';
@@ -16,6 +17,8 @@ const test = suite('ingest under fuzz');
 
 const SECRET = 'relay-secret-of-the-fuzz';
 const BODY_BYTES_MAX = 1024 * 1024;
+/** What Redis is given to take a webhook in: of all that are sent here one may meet it slow, which is none of their faults. */
+const PATIENT_MS = 60_000;
 
 let bench: IngestBench;
 let base: string;
@@ -25,6 +28,8 @@ test.before(async () => {
   bench = await startIngestBench();
   base = await bench.start({
     bodyBytesMax: BODY_BYTES_MAX,
+    append: makeAppend({ redis: bench.redis, keyPrefix: '', idempotencyTtlS: 3_600, timeoutMs: PATIENT_MS }),
+    ready: async () => ({ ok: true, checks: { redis: 'up' } }),
     settings: {
       ...KEYED,
       readai: { signingKeys: [READAI_KEY], sharedSecret: SECRET },
@@ -290,7 +295,7 @@ test('what is no request, or half of one, ends with an answer or a closed connec
     },
     { few: 300 },
   );
-  assert.ok((await bench.redis.dbsize()) <= before + 1, 'only the probe of readyz may be written');
+  assert.is(await bench.redis.dbsize(), before);
   await assertGoodIsTaken();
 });
 
