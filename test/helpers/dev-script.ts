@@ -72,6 +72,8 @@ function startRun(dir: string, args: readonly string[], env: Record<string, stri
       printed += text;
     });
   }
+  // What it printed last may be read only after its end.
+  const closed = new Promise((resolve) => child.once('close', resolve));
   const output = () => stripVTControlCharacters(printed);
   return {
     port: Number(env.PORT),
@@ -82,7 +84,7 @@ function startRun(dir: string, args: readonly string[], env: Record<string, stri
       if (hasEnded(child)) throw new Error(`./scripts/dev ended:\n${output()}`);
     },
     async ended() {
-      await untilExit(child);
+      await closed;
       return child.exitCode;
     },
     async paste(part) {
