@@ -19,6 +19,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { takeLock } from '../../src/ingest/spool/lock.js';
 import { ConfigError } from '../../src/lib/config.js';
 import { booked, unusable } from '../helpers/append-bench.js';
 import { postCalendly } from '../helpers/ingest-bench.js';
@@ -366,6 +367,20 @@ test('whoever lost the directory to another answers for nothing more, and leaves
   await drainAgain();
   // What was refused with its bytes on disk may be drained all the same: its sender finds it known.
   assert.equal(await bench.keysOf('calendly'), [1, 2].map(keyOf));
+});
+
+test("that the directory is another process' now is told once, also where two ask at the same time", async () => {
+  mkdirSync(bench.dir);
+  const lock = await takeLock(bench.dir, bench.log);
+  rmSync(join(bench.dir, 'lock'));
+  symlinkSync('1.1@elsewhere', join(bench.dir, 'lock'));
+  const asked = await Promise.allSettled([lock.confirm(), lock.confirm()]);
+  assert.equal(
+    asked.map(({ status }) => status),
+    ['rejected', 'rejected'],
+  );
+  assert.is(bench.logLines().filter(({ msg }) => /has taken SPOOL_DIR over/.test(String(msg))).length, 1);
+  await lock.release();
 });
 
 test('ingest starts on a full disk, and drains what lies there', async () => {

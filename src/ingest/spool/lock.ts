@@ -33,7 +33,8 @@ export async function takeLock(dir: string, log: Logger): Promise<Lock> {
   let isLost = false;
 
   async function confirm(): Promise<void> {
-    if (!isLost && (await readTarget(path)) !== own) {
+    // Asked beside a heartbeat it may be known by the time that the answer is here.
+    if (!isLost && (await readTarget(path)) !== own && !isLost) {
       isLost = true;
       log.error('another process has taken SPOOL_DIR over: nothing is spooled here any more');
     }
