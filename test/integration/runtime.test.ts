@@ -1,3 +1,4 @@
+import { type Logger, pino } from 'pino';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeChains } from '../../src/lib/chain.js';
@@ -58,7 +59,7 @@ test.after(async () => {
 
 async function start(
   work: Handle,
-  options: { concurrency?: number; env?: Record<string, string> } = {},
+  options: { concurrency?: number; env?: Record<string, string>; log?: Logger } = {},
 ): Promise<TestWorker> {
   const worker = await startTestWorker({ redisUrl: redis.url, keyPrefix, consumers: [enrichWith(work)], ...options });
   workers.push(worker);
@@ -257,17 +258,26 @@ test('a worker that wakes after its claim was taken changes nothing', async () =
     release = resolve;
   });
   let calls = 0;
-  const worker = await start(async () => {
-    calls += 1;
-    if (calls === 1) await released;
-  });
+  const lines: string[] = [];
+  const worker = await start(
+    async () => {
+      calls += 1;
+      if (calls === 1) await released;
+    },
+    {
+      // The rescuer beats no heart: it must hold its claim for as long as the test looks.
+      env: { VISIBILITY_TIMEOUT_MS: '60000' },
+      log: pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }),
+    },
+  );
   await add(worker, 'a');
   await waitFor('the call', async () => calls === 1);
   const stream = worker.keys.stream('events:calendly');
   const [pending] = (await worker.redis.xpending(stream, 'enrich', '-', '+', 1)) as [string, string, number, number][];
   await worker.redis.xclaim(stream, 'enrich', 'rescuer', 0, pending![0]);
   release();
-  await waitFor('a few rounds', async () => worker.isAlive() && calls === 1);
+  await waitFor('it to find that out', () => lines.some((line) => line.includes('claim lost')));
+  assert.is(calls, 1);
   const owner = ((await worker.redis.xpending(stream, 'enrich', '-', '+', 1)) as [string, string][])[0]![1];
   assert.is(owner, 'rescuer');
   assert.is((await enriched(worker)).length, 0);
