@@ -12,13 +12,15 @@ export type ReadinessDeps = {
   keys: Keys;
   /** Where there is one. */
   spool?: Pick<Spool, 'health'> | undefined;
+  /** A Redis that says nothing for so long is down. */
+  timeoutMs?: number;
 };
 
 /**
  * A write is the only proof, and by a script, as webhooks are: a replica, a full memory and a full disk all answer PING, and a
  * user may be allowed one command and not another.
  */
-export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
+export function makeReadiness({ redis, keys, spool, timeoutMs = TIMEOUT_MS }: ReadinessDeps) {
   const run = loadScript(redis, 'ready');
   let asking: Promise<Readiness> | undefined;
 
@@ -32,7 +34,7 @@ export function makeReadiness({ redis, keys, spool }: ReadinessDeps) {
 
   async function ask(): Promise<Readiness> {
     const write = run([keys.readiness(), keys.stream('events:calendly')], []);
-    const reply = await Promise.race([write.then(() => 'up', refusalOf), silence()]);
+    const reply = await Promise.race([write.then(() => 'up', refusalOf), silence(timeoutMs)]);
     const health = spool?.health();
     return {
       ok: reply === 'up' || health === 'accepting',
@@ -46,6 +48,6 @@ function refusalOf(error: Error): string {
   return /^[A-Z]{3,}\b/.test(error.message) ? 'not_writable' : 'down';
 }
 
-function silence(): Promise<string> {
-  return new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS, 'down').unref());
+function silence(ms: number): Promise<string> {
+  return new Promise((resolve) => setTimeout(resolve, ms, 'down').unref());
 }

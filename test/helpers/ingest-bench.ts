@@ -14,6 +14,7 @@ import { waitFor } from './wait-for.js';
 import { CALENDLY_KEY, calendlySignature, READAI_KEY, readaiSignature } from './webhooks.js';
 
 export const MB = 1024 * 1024;
+const PATIENCE_MS = 8_000;
 
 export const KEYED: SourceSettings = {
   calendly: { signingKeys: [CALENDLY_KEY], toleranceS: 300 },
@@ -44,11 +45,12 @@ export type IngestBench = {
   stop: () => Promise<void>;
 };
 
-export async function startIngestBench(): Promise<IngestBench> {
-  // What was answered is written, so that a SIGKILL costs nothing: with `everysec` a busy disk may hold it back for seconds.
-  const server = await startRedis({ args: ['--appendfsync', 'no'] });
+/** `isPatient`: a Redis that answers late is waited for, longer than any sender would; for what is not about one that is away. */
+export async function startIngestBench({ isPatient = false } = {}): Promise<IngestBench> {
+  const server = await startRedis();
   const redis = server.connect();
-  const ingest = connectRedis({ url: server.url, role: 'ingest' });
+  const ingest = connectRedis({ url: server.url, role: isPatient ? 'drain' : 'ingest' });
+  const patience = isPatient ? { timeoutMs: PATIENCE_MS } : {};
   await waitFor('the connection', () => ingest.status === 'ready');
   const servings: Serving[] = [];
   const lines: string[] = [];
@@ -62,12 +64,12 @@ export async function startIngestBench(): Promise<IngestBench> {
       const metrics = makeIngestMetrics();
       const app = makeApp({
         sources: makeSources(settings),
-        append: makeAppend({ redis: ingest, keyPrefix: '', idempotencyTtlS: 3_600 }),
+        append: makeAppend({ redis: ingest, keyPrefix: '', idempotencyTtlS: 3_600, ...patience }),
         allowUnverified: false,
         bodyBytesMax: 10 * MB,
         metrics,
         metricsText: () => metrics.registry.metrics(),
-        ready: makeReadiness({ redis: ingest, keys: makeKeys('') }),
+        ready: makeReadiness({ redis: ingest, keys: makeKeys(''), ...patience }),
         debug: undefined,
         access: { tokens: [], isProduction: false },
         now: () => new Date(),

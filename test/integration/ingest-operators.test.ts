@@ -17,7 +17,7 @@ const test = suite('health, metrics and debug routes');
 let bench: IngestBench;
 
 test.before(async () => {
-  bench = await startIngestBench();
+  bench = await startIngestBench({ isPatient: true });
 });
 test.after.each(() => bench.reset());
 test.after(() => bench.stop());

@@ -22,7 +22,7 @@ let bench: IngestBench;
 
 for (const test of [refusals, unverified]) {
   test.before(async () => {
-    bench = await startIngestBench();
+    bench = await startIngestBench({ isPatient: true });
   });
   test.after.each(() => bench.reset());
   test.after(() => bench.stop());

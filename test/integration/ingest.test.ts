@@ -18,7 +18,7 @@ const test = suite('webhooks');
 let bench: IngestBench;
 
 test.before(async () => {
-  bench = await startIngestBench();
+  bench = await startIngestBench({ isPatient: true });
 });
 test.after.each(() => bench.reset());
 test.after(() => bench.stop());
