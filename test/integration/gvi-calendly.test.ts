@@ -200,7 +200,8 @@ apiTest('every page of the list is read', () =>
 
 apiTest('what Calendly refuses or fails at is told apart, after one call each', () =>
   withApi({ isAdmin: false }, async (api) => {
-    const client = makeCalendlyApi({ token: CALENDLY_TOKEN, apiUrl: api.url, timeoutMs: 300 });
+    const client = makeCalendlyApi({ token: CALENDLY_TOKEN, apiUrl: api.url });
+    const hasty = makeCalendlyApi({ token: CALENDLY_TOKEN, apiUrl: api.url, timeoutMs: 1_000 });
     const account = await client.readAccount(never);
     const wanted = { url: URL_HERE, scope: 'user', events: ['invitee.created'], signingKey: SIGNING_KEY } as const;
     await client.createSubscription(account, wanted, never);
@@ -213,16 +214,16 @@ apiTest('what Calendly refuses or fails at is told apart, after one call each', 
     assert.is((await failureOf(client.readSubscription('unknown', never))).code, 'calendly_not_found');
 
     api.calls.length = 0;
-    for (const [fault, code] of [
-      [{ status: 503 }, 'calendly_unavailable'],
-      [{ status: 429 }, 'calendly_rate_limited'],
-      [{ reset: true }, 'calendly_unavailable'],
-      [{ hang: true }, 'calendly_unavailable'],
-      [{ status: 200, body: '<html></html>' }, 'calendly_unreadable_answer'],
-      [{ status: 302, headers: { location: 'http://127.0.0.1:1/' } }, 'calendly_refused'],
+    for (const [asking, fault, code] of [
+      [client, { status: 503 }, 'calendly_unavailable'],
+      [client, { status: 429 }, 'calendly_rate_limited'],
+      [client, { reset: true }, 'calendly_unavailable'],
+      [hasty, { hang: true }, 'calendly_unavailable'],
+      [client, { status: 200, body: '<html></html>' }, 'calendly_unreadable_answer'],
+      [client, { status: 302, headers: { location: 'http://127.0.0.1:1/' } }, 'calendly_refused'],
     ] as const) {
       api.faults.next(fault);
-      assert.is((await failureOf(client.readAccount(never))).code, code);
+      assert.is((await failureOf(asking.readAccount(never))).code, code);
     }
     assert.is(api.calls.length, 6);
   }),
