@@ -282,13 +282,14 @@ const isQuestion = ({ method }: { method: string }) => method === 'POST';
 checking(
   'a probe asks nothing while Gemini hangs or fails, which takes seconds to find out instead of minutes',
   async () => {
-    const client = gemini({ timeoutMs: 300 });
-    for (const [fault, code] of [
-      [{ hang: true }, 'gemini_timeout'],
-      [{ status: 503 }, 'gemini_unavailable'],
+    const client = gemini();
+    for (const [asked, fault, code] of [
+      [gemini({ timeoutMs: 300 }), { hang: true }, 'gemini_timeout'],
+      [client, { status: 503 }, 'gemini_unavailable'],
     ] as const) {
+      standin.faults.clear();
       standin.faults.next(fault);
-      const failure = (await failureOf(client.ask(greeting({ isProbe: true })))) as OutageError;
+      const failure = (await failureOf(asked.ask(greeting({ isProbe: true })))) as OutageError;
       assert.equal([failure.code, failure.kind], [code, 'outage']);
     }
     assert.equal(standin.calls.filter(isQuestion), []);
