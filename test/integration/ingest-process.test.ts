@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
-import { postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
+import { type Answer, postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { booking, CALENDLY_KEY, calendlySignature, READAI_KEY, report } from '../helpers/webhooks.js';
@@ -64,12 +64,23 @@ async function listening({ output }: Process): Promise<string> {
   return base;
 }
 
+/** As a sender does it: once more where Redis was late. What was late may have been taken in all the same, and is known then. */
+async function takeIn(post: () => Promise<Answer>): Promise<Answer> {
+  let wasLate = false;
+  const answer = await waitFor('it to be taken in', async () => {
+    const given = await post();
+    wasLate ||= given.status === 503;
+    return given.status !== 503 && given;
+  });
+  if (!wasLate || answer.status !== 200) assert.is(answer.status, 202);
+  return answer;
+}
+
 test('it takes webhooks in, shows them to this machine, and leaves on SIGTERM', async () => {
   const ingest = run({ ...KEYS, KEY_PREFIX: '{gvi}:', ALLOW_DEBUG_ENDPOINTS: 'true' });
   const base = await listening(ingest);
-  const { status, body } = await postCalendly(base, JSON.stringify(booking()));
-  assert.is(status, 202);
-  assert.is((await postReadai(base, JSON.stringify(report()))).status, 202);
+  const { body } = await takeIn(() => postCalendly(base, JSON.stringify(booking())));
+  await takeIn(() => postReadai(base, JSON.stringify(report())));
   assert.match((await send(`${base}/debug/events/${body.eventId}`)).text, '"status":"queued"');
   assert.match((await send(`${base}/debug/idem/${body.idempotencyKey}`)).text, '"seen":true');
   assert.match((await send(`${base}/debug/idem/unknown`)).text, '"seen":false');
@@ -82,10 +93,10 @@ test('it takes webhooks in, shows them to this machine, and leaves on SIGTERM', 
 });
 
 /** Told to end in the midst of a request, which `finish` sees to its end: it answers with what was received. */
-async function endInRequest(): Promise<{ ingest: Process; finish: () => Promise<string> }> {
+async function endInRequest(invitee = 'SLOW'): Promise<{ ingest: Process; finish: () => Promise<string> }> {
   const ingest = run(KEYS);
   const base = await listening(ingest);
-  const body = JSON.stringify(booking({ uri: 'https://api.calendly.com/scheduled_events/E/invitees/SLOW' }));
+  const body = JSON.stringify(booking({ uri: `https://api.calendly.com/scheduled_events/E/invitees/${invitee}` }));
   const socket = connect(Number(new URL(base).port), '127.0.0.1');
   let received = '';
   socket.on('data', (chunk) => {
@@ -118,9 +129,16 @@ async function endInRequest(): Promise<{ ingest: Process; finish: () => Promise<
 }
 
 test('on SIGTERM it takes no new requests and finishes what is in flight', async () => {
-  const { ingest, finish } = await endInRequest();
-  assert.match(await finish(), /^HTTP\/1\.1 202 /);
-  assert.is(await ingest.exitCode(), 0);
+  let tries = 0;
+  // Redis may be late, which is answered as well, but with 503.
+  const answer = await waitFor('Redis to be in time', async () => {
+    tries += 1;
+    const { ingest, finish } = await endInRequest(`SLOW-${tries}`);
+    const received = await finish();
+    assert.is(await ingest.exitCode(), 0);
+    return !received.startsWith('HTTP/1.1 503 ') && received;
+  });
+  assert.match(answer, /^HTTP\/1\.1 202 /);
 });
 
 test('a second one ends it at once', async () => {
@@ -140,7 +158,7 @@ test('in production it does not start with a source that it could not verify, un
   const asked = run({ ...production, ALLOW_UNVERIFIED_WEBHOOKS: 'true' });
   const base = await listening(asked);
   assert.match(asked.output(), 'its webhooks are not verified: set READAI_SIGNING_KEY or READAI_SHARED_SECRET');
-  assert.is((await postReadai(base, JSON.stringify(report()))).status < 300, true);
+  await takeIn(() => postReadai(base, JSON.stringify(report())));
 });
 
 test('a bad setting, or a port that is taken, stops it with a message and no stack', async () => {
@@ -165,7 +183,7 @@ test('it starts without Redis, says that it is not ready, and is once Redis is t
   assert.is((await postCalendly(base, JSON.stringify(booking()))).status, 503);
   const again = await startRedis({ port: late.port });
   await waitFor('ingest to be ready', async () => (await send(`${base}/readyz`)).status === 200);
-  assert.is((await postCalendly(base, JSON.stringify(booking()))).status, 202);
+  await takeIn(() => postCalendly(base, JSON.stringify(booking())));
   await again.stop();
 });
 
@@ -199,11 +217,16 @@ test('anyone may ask for figures: what stands failed is not counted again each t
   const shows = (figure: string) => async () => (await send(`${base}/metrics`)).text.includes(figure);
   await waitFor('the failures', shows('gvi_group_failed{group="enrich"} 2000'));
 
-  await redis.config('RESETSTAT');
-  await redis.xadd(keys.stream('events:calendly'), '*', 'type', 'calendly.invitee.created');
-  await waitFor('newer figures', shows('gvi_stream_length{stream="events:calendly"} 1'));
-  const looks = Number(/cmdstat_hmget:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
-  assert.ok(looks < 100, `${looks} looks at what failed`);
+  let entries = 0;
+  // It is counted again after a hundred times as long as it took, which is some seconds: then it is in one of the next figures.
+  await waitFor('newer figures for which it is not looked at what failed', async () => {
+    await redis.config('RESETSTAT');
+    await redis.xadd(keys.stream('events:calendly'), '*', 'type', 'calendly.invitee.created');
+    entries += 1;
+    await waitFor('newer figures', shows(`gvi_stream_length{stream="events:calendly"} ${entries}\n`));
+    const looks = Number(/cmdstat_hmget:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
+    return looks < 100;
+  });
 });
 
 test.run();
