@@ -47,6 +47,11 @@ export async function runGvi(
   return { code, stdout: stdout(), stderr: stderr() };
 }
 
+/** What it said, but for the word that Redis keeps it waiting: that is no fault, and as true of a machine that is busy. */
+export function withoutWait(said: string): string {
+  return said.replace(/^Redis does not answer yet\.\r?\n/, '');
+}
+
 /** With a person before it, who may answer. Kill `child` when the test ends. */
 export function startGviAtTerminal(args: readonly string[], settings: Record<string, string>): AtTerminal {
   return startAtTerminal(commandLine(args), environment(settings));
