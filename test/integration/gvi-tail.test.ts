@@ -11,6 +11,8 @@ import { appendWebhook, booking } from '../helpers/worker.js';
 const PREFIX = '{tail}:';
 const keys = makeKeys(PREFIX);
 const type = 'calendly.invitee.created';
+/** By npm it runs from its sources, which are loaded file by file. */
+const PATIENCE_MS = 120_000;
 
 const test = suite('gvi tail');
 
@@ -41,7 +43,7 @@ async function follow(...args: string[]): Promise<GviProcess> {
 
 async function untilItReads(gvi: GviProcess): Promise<GviProcess> {
   running.add(gvi);
-  await waitFor('tail to read', async () => /blocked_clients:1\b/.test(await redis.info('clients')), 30_000);
+  await waitFor('tail to read', async () => /blocked_clients:1\b/.test(await redis.info('clients')), PATIENCE_MS);
   return gvi;
 }
 
