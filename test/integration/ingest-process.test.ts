@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeKeys } from '../../src/lib/keys.js';
+import { findBundled } from '../helpers/bundle.js';
 import { type Answer, postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
 import { startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -36,7 +37,7 @@ type Process = {
 
 /** With these settings alone: nothing of the environment of the test may leak in. */
 function run(settings: Record<string, string>): Process {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/ingest/main.ts'], {
+  const child = spawn(process.execPath, [findBundled('src/ingest/main.cjs')], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, PORT: '0', REDIS_URL: server.url, ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
