@@ -15,6 +15,10 @@ const ALIVE = 450;
 const DEAD = 3;
 const LEFT = 16;
 const NEW = 600;
+/** What lives is kept alive all the time, however seldom it gets to it; what a dead worker left is made to look old. */
+const VISIBILITY_MS = 10_000;
+const OLD_MS = 60_000;
+const env = { VISIBILITY_TIMEOUT_MS: String(VISIBILITY_MS) };
 
 const enrich = defineConsumer({
   name: 'enrich',
@@ -33,7 +37,7 @@ const enrich = defineConsumer({
 
 test('the entries of a dead worker are found behind those that another keeps alive', async () => {
   const server = await startRedis();
-  const settings = { redisUrl: server.url, keyPrefix: 'walk:', consumers: [enrich] };
+  const settings = { redisUrl: server.url, keyPrefix: 'walk:', consumers: [enrich], env };
   const first = await startTestWorker(settings);
   const { keys } = first;
   const stream = keys.stream('events:calendly');
@@ -53,6 +57,7 @@ test('the entries of a dead worker are found behind those that another keeps ali
   const alive = await read('alive', ALIVE);
   const dead = await read('dead', DEAD);
   assert.is(dead.length, DEAD);
+  await redis.xclaim(stream, 'enrich', 'dead', 0, ...dead, 'IDLE', OLD_MS, 'JUSTID');
   const keepAlive = () => redis.xclaim(stream, 'enrich', 'alive', 0, ...alive, 'JUSTID');
   const beat = setInterval(() => void keepAlive(), 50);
 
@@ -80,11 +85,13 @@ test('what a dead worker left comes before a backlog, however few slots there ar
   await redis.xgroup('CREATE', stream, 'enrich', '0', 'MKSTREAM');
   for (let n = 0; n < LEFT; n += 1) await add(`left${n}`);
   await redis.xreadgroup('GROUP', 'enrich', 'dead', 'COUNT', LEFT, 'STREAMS', stream, '>');
+  const ids = (await redis.xrange(stream, '-', '+')).map(([id]) => id);
+  await redis.xclaim(stream, 'enrich', 'dead', 0, ...ids, 'IDLE', OLD_MS, 'JUSTID');
   for (let n = 0; n < NEW; n += 1) await add(`new${n}`);
 
   const started: string[] = [];
   const worker = await startTestWorker({
-    ...{ redisUrl: server.url, keyPrefix: keys.prefix, concurrency: 2 },
+    ...{ redisUrl: server.url, keyPrefix: keys.prefix, concurrency: 2, env },
     consumers: [
       defineConsumer({
         ...enrich,
