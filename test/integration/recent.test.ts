@@ -11,12 +11,16 @@ import { type Append, makeAppend, type WebhookEvent } from '../../src/lib/append
 import { makeKeys } from '../../src/lib/keys.js';
 import { connectRedis, type RedisClient } from '../../src/lib/redis.js';
 import { startLink, type TestLink } from '../helpers/redis-link.js';
-import { endRedis, startRedis, type TestRedis } from '../helpers/redis-server.js';
+import { endRedis, isAlive, startRedis, type TestRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { withCommand } from '../helpers/with-command.js';
 
 const test = suite('what Redis lost of late');
 const keys = makeKeys('gvi:');
 const LAG_MS = 600;
+/** Of the role whose connection waits long for an answer: none of this is about an append that takes its time. */
+const ROLE = 'drain';
+const APPEND_MS = 8_000;
 
 let server: TestRedis;
 let redis: RedisClient;
@@ -28,14 +32,18 @@ let recent: Recent;
 let append: Append;
 let appendRepeat: Append;
 let lines: string[];
+/** How often it was told which server that is, by either of its connections. */
+let answers: [requests: number, later: number];
 
 test.before.each(async () => {
-  server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
-  redis = connectRedis({ url: server.url, role: 'ingest' });
+  // Written before it is answered, and no more: with `everysec` what is written may wait for the disk.
+  server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'no'] });
+  redis = connectRedis({ url: server.url, role: ROLE });
   replica = undefined;
   links = [];
   laterRedis = undefined;
   lines = [];
+  answers = [0, 0];
 });
 test.after.each(async () => {
   recent.stop();
@@ -47,20 +55,34 @@ test.after.each(async () => {
 async function start(options: Partial<RecentOptions> = {}): Promise<void> {
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line).msg) });
   const appendOver = (client: RedisClient) =>
-    makeAppend({ redis: client, keyPrefix: keys.prefix, idempotencyTtlS: 3_600 });
+    makeAppend({ redis: client, keyPrefix: keys.prefix, idempotencyTtlS: 3_600, timeoutMs: APPEND_MS });
   const [plain, later] = [appendOver(redis), appendOver(laterRedis ?? redis)];
-  recent = keepRecent({ redis, laterRedis: laterRedis ?? redis, keys, append: later, log, everyMs: 20, ...options });
+  const connections = { redis: counting(redis, 0), laterRedis: counting(laterRedis ?? redis, 1) };
+  recent = keepRecent({ ...connections, keys, append: later, log, everyMs: 20, ...options });
   append = recent.keeping(plain);
   appendRepeat = recent.keepingRepeats(later);
-  const isSeen = async () => (await server.connect().info('commandstats')).includes('cmdstat_eval:');
-  await waitFor('it to have seen which server that is', isSeen);
+  await waitFor('it to have seen which server that is', () => !answers.includes(0));
+}
+
+function counting(client: RedisClient, index: 0 | 1): RedisClient {
+  return withCommand(client, 'gvi_identify', async (identify, args) => {
+    const answer = await identify(...args);
+    answers[index] += 1;
+    return answer;
+  });
+}
+
+/** Until it has asked once more from now on, by both connections: one question each may be under way. */
+async function untilAsked(): Promise<void> {
+  const [requests, later] = answers;
+  await waitFor('it to ask again', () => answers[0] > requests + 1 && answers[1] > later + 1);
 }
 
 /** Over links that a test may turn to another server: the first is the requests'. */
 async function startOverLinks(options: Partial<RecentOptions> = {}): Promise<void> {
   redis.disconnect();
   links = await Promise.all([startLink(server.port), startLink(server.port)]);
-  [redis, laterRedis] = links.map(({ port }) => connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'ingest' })) as [
+  [redis, laterRedis] = links.map(({ port }) => connectRedis({ url: `redis://127.0.0.1:${port}`, role: ROLE })) as [
     RedisClient,
     RedisClient,
   ];
@@ -133,6 +155,7 @@ test('what may be done with and trimmed by then is not appended again', async ()
   await start({ knownMs: 2 * LAG_MS });
   for (const name of ['first', 'second']) await append(booked(name));
   await pass(3 * LAG_MS);
+  await untilAsked();
   await redis.xdel(stream, (await redis.xrevrange(stream, '+', '-', 'COUNT', 1))[0]![0]);
   await redis.del(keys.progress('second'), keys.idemSeen('second'));
   await append(booked('third'));
@@ -159,12 +182,13 @@ test('a Redis that keeps snapshots alone, the last of them older than what is ke
   await server.stop();
   server = await startRedis({ args: ['--appendonly', 'no'] });
   redis.disconnect();
-  redis = connectRedis({ url: server.url, role: 'ingest' });
+  redis = connectRedis({ url: server.url, role: ROLE });
   await start({ keptMs: LAG_MS / 2 });
   await append(booked('first'));
   await server.connect().save();
   await append(booked('of which it knows no more'));
   await pass(LAG_MS);
+  await untilAsked();
   for (const name of ['second', 'third']) await append(booked(name));
   await endRedis(server);
   await server.restart();
@@ -268,8 +292,17 @@ test('one that loses them once more while it is given them gets them in order al
   const client = server.connect();
   const [, last] = await client.xrange(stream, '-', '+');
   const lost = [keys.progress('second'), keys.idemSeen('second'), keys.progress('third')];
-  await client.multi().xdel(stream, last![0]).del(lost).exec();
-  await endRedis(server);
+  // In one go: or the third might be taken in between, before the second.
+  const ending = server.connect({ retryStrategy: () => null });
+  const { pid } = server;
+  await ending
+    .pipeline()
+    .xdel(stream, last![0])
+    .del(lost)
+    .shutdown('NOSAVE')
+    .exec()
+    .catch(() => {});
+  await waitFor('Redis to be gone', () => !isAlive(pid));
   await server.restart();
   await waitFor('all', () => said('redis had lost a webhook') === 4);
   assert.equal(await read(), ['first', 'second', 'third', 'fourth']);
@@ -309,7 +342,8 @@ test('so does one where groups were made again and something was taken in before
 test('one that is emptied while it is given what it lost is given no more of that', async () => {
   await loseWithRefused('second', ['second', 'third']);
   await waitFor('the second to be refused', saidItLooks);
-  await server.connect().flushall();
+  // Still refused then: or it might be taken before it is seen that the others are gone.
+  await server.connect().multi().flushall().set(keys.progress('second'), 'of another type').exec();
   await waitFor('that to be seen', () => said('redis was emptied') === 1);
   await waitFor('it to take repeats', () => appendRepeat(booked('fourth'), 'd4').catch(() => false));
   assert.equal(await read(), ['fourth']);
