@@ -43,7 +43,12 @@ export function makeServices(): Services {
       return {
         child,
         output: () => output,
-        lines: () => output.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : [])),
+        // What comes after the last line break may be half a line.
+        lines: () =>
+          output
+            .split('\n')
+            .slice(0, -1)
+            .flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : [])),
         async exitCode() {
           await waitFor(`${which} to exit`, () => child.exitCode !== null || child.signalCode !== null, 30_000);
           await closed;
