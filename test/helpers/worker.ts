@@ -57,30 +57,23 @@ export async function startTestWorker(options: {
   };
 }
 
-/** Appends a webhook event the way ingest does. */
+const APPEND = `
+  local id = redis.call('XADD', KEYS[1], '*', 'type', ARGV[2], 'key', ARGV[3], 'at', ARGV[4], 'v', '1', 'data', ARGV[5])
+  local event_id = ARGV[1] .. '-' .. id
+  redis.call('SET', KEYS[2], event_id)
+  redis.call('HSET', KEYS[3], 'id', event_id, event_id, '')
+  return event_id
+`;
+
+/** Appends a webhook event the way ingest does: in one step, as a worker may be done with it at once. */
 export async function appendWebhook(
   { redis, keys }: { redis: RedisClient; keys: Keys },
   { stream = 'events:calendly', type, key, body }: { stream?: StreamName; type: string; key: string; body: unknown },
 ): Promise<string> {
   const at = new Date().toISOString();
-  const id = await redis.xadd(
-    keys.stream(stream),
-    '*',
-    'type',
-    type,
-    'key',
-    key,
-    'at',
-    at,
-    'v',
-    '1',
-    'data',
-    JSON.stringify(body),
-  );
-  const eventId = `${stream.slice('events:'.length)}-${id}`;
-  await redis.set(keys.idemSeen(key), eventId);
-  await redis.hset(keys.progress(key), 'id', eventId, eventId, '');
-  return eventId;
+  const places = [keys.stream(stream), keys.idemSeen(key), keys.progress(key)];
+  const fields = [stream.slice('events:'.length), type, key, at, JSON.stringify(body)];
+  return (await redis.eval(APPEND, places.length, ...places, ...fields)) as string;
 }
 
 export async function readStream({ redis, keys }: { redis: RedisClient; keys: Keys }, stream: StreamName) {
