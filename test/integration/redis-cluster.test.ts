@@ -15,11 +15,11 @@ import { readFacts } from '../../src/lib/redis-facts.js';
 import { readAddition, readDenied, readRule, setUser } from '../helpers/documented-acl.js';
 import { runGvi } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
-import { send } from '../helpers/ingest-bench.js';
+import { postCalendly, send } from '../helpers/ingest-bench.js';
 import { startCluster, type TestCluster } from '../helpers/redis-cluster.js';
 import { makeServices } from '../helpers/service-process.js';
 import { waitFor } from '../helpers/wait-for.js';
-import { booking, CALENDLY_KEY, calendlySignature } from '../helpers/webhooks.js';
+import { booking, CALENDLY_KEY } from '../helpers/webhooks.js';
 import { appendWebhook, booking as invitee, startTestWorker } from '../helpers/worker.js';
 
 const PREFIX = '{gvi}:';
@@ -101,12 +101,14 @@ test('ingest and a worker as processes of their own take a webhook through as a 
   const port = await waitFor('ingest to listen', () => ingest.lines().find((line) => line.port)?.port, 30_000);
   const base = `http://127.0.0.1:${port}`;
   const body = JSON.stringify(booking());
-  const headers = { 'content-type': 'application/json', 'calendly-webhook-signature': calendlySignature(body) };
   await waitFor('ingest to be ready', async () => (await send(`${base}/readyz`)).status === 200);
-  const answer = await fetch(`${base}/webhooks/calendly`, { method: 'POST', headers, body });
-  const { eventId } = (await answer.json()) as { eventId: string };
-  assert.is(answer.status, 202);
-  await history.ended(eventId);
+  // Sent again where it is answered 503: it was not taken in within the time of an answer.
+  const answer = await waitFor('an answer', async () => {
+    const found = await postCalendly(base, body);
+    return found.status !== 503 && found;
+  });
+  assert.ok([200, 202].includes(answer.status), answer.text);
+  await history.ended(answer.body.eventId!);
   const metrics = (await send(`${base}/metrics`)).text;
   assert.match(metrics, 'gvi_redis_up 1');
   assert.match(metrics, /gvi_stream_length\{stream="events:calendly"\} [1-9]/);
@@ -158,17 +160,21 @@ test('a read loop that stands still is mended by other connections to every node
       return [{ type: 'lead.enriched' as const, data: facts }];
     },
   });
-  const bounds = { reconnectMs: 500, endMs: 60_000 };
+  const bounds = { reconnectMs: 2_000, endMs: 60_000 };
   const worker = await startTestWorker({ redisUrl: cluster.url, keyPrefix: '{stuck}:', consumers: [enrich], bounds });
-  const nodes = (worker.redis as unknown as Cluster).nodes('master');
-  await Promise.all(nodes.map((node) => node.ping()));
-  const addresses = nodes.map(({ stream }) => `addr=127.0.0.1:${(stream as Socket).localPort} `);
   const admins = cluster.nodes.map((node) => node.connect());
+  let addresses: string[] = [];
   const isConnected = async () => {
     const lists = await Promise.all(admins.map((admin) => admin.client('LIST')));
     return addresses.map((address) => String(lists).includes(address));
   };
-  assert.equal(await isConnected(), [true, true, true]);
+  // Each time anew: a loop that Redis let wait may have been mended just now.
+  const nodes = await waitFor('its connections', async () => {
+    const found = (worker.redis as unknown as Cluster).nodes('master');
+    await Promise.all(found.map((node) => node.ping()));
+    addresses = found.map(({ stream }) => `addr=127.0.0.1:${(stream as Socket).localPort} `);
+    return String(await isConnected()) === 'true,true,true' && found;
+  });
   // What the node that holds the pipeline answers is not read any more.
   const owner = await cluster.ownerOf(await cluster.slotOf(worker.keys.readiness()));
   nodes.find(({ options }) => options.port === owner.port)!.stream.pause();
