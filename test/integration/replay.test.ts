@@ -322,7 +322,8 @@ test('beside a trim of all that is old, what is in the range stays until its rep
   assert.equal(counts, { again: 450 });
   assert.equal(droppedMeanwhile, [0, 0, 0]);
   const ran = () => history.handled.filter(({ group, replay }) => group === 'crm-sync' && replay === 'r1');
-  await waitFor('all to have run again', () => ran().length === 450);
+  // One that lost its claim while nobody could say that it lives may have run twice.
+  await waitFor('all to have run again', () => new Set(ran().map(({ event }) => event)).size === 450);
   assert.equal(await readStream(history, 'events:failed'), []);
   await waitFor('all of it to go', async () => {
     await trim();
