@@ -1,11 +1,12 @@
 /** Runs `./scripts/dev` in a copy of the project, so that one that a developer has running is left alone. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify, stripVTControlCharacters } from 'node:util';
 import type { DevState } from '../../scripts/lib/dev/state.js';
 import { findFreePort, untilExit } from '../../scripts/lib/redis-server.js';
+import { removeDir } from './remove-dir.js';
 import { waitFor } from './wait-for.js';
 
 export type DevRun = {
@@ -56,7 +57,7 @@ export function copyProject(): DevCopy {
       for (const { pid } of state()?.started ?? []) kill(pid);
       for (const run of runs) run.process.kill('SIGKILL');
       await Promise.all(runs.map((run) => untilExit(run.process)));
-      rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+      removeDir(dir);
     },
   };
 }

@@ -1,11 +1,12 @@
 /** A master, its replica and three sentinels on this machine. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { findFreePort, findRedisServer, untilExit } from '../../scripts/lib/redis-server.js';
 import { startRedis, type TestRedis } from './redis-server.js';
+import { removeDir } from './remove-dir.js';
 import { waitFor } from './wait-for.js';
 
 export type TestSentinels = {
@@ -75,7 +76,7 @@ export async function startSentinels(): Promise<TestSentinels> {
       for (const { child } of sentinels) child.kill('SIGKILL');
       await Promise.all(sentinels.map(({ child }) => untilExit(child)));
       await Promise.all(nodes.map((node) => node.stop()));
-      rmSync(dir, { recursive: true, force: true });
+      removeDir(dir);
     },
   };
 }

@@ -1,10 +1,11 @@
 /** A redis-server that belongs to one test: own port, own directory, gone when the test ends. */
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis, type RedisOptions } from 'ioredis';
 import { findFreePort, launchRedis, untilExit } from '../../scripts/lib/redis-server.js';
+import { removeDir } from './remove-dir.js';
 import { waitFor } from './wait-for.js';
 
 export type StartRedisOptions = {
@@ -46,9 +47,9 @@ const KEEPS_ALL_BUT_AT_A_POWER_CUT = ['--appendfsync', 'no'];
 export async function startRedis(options: StartRedisOptions = {}): Promise<TestRedis> {
   const args = [...KEEPS_ALL_BUT_AT_A_POWER_CUT, ...(options.args ?? [])];
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'gvi-redis-'));
-  const removeDir = () => options.dir === undefined && rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+  const removeOwn = () => options.dir === undefined && removeDir(dir);
   const launched = await launch({ ...options, args }, dir).catch((error: unknown) => {
-    removeDir();
+    removeOwn();
     throw error;
   });
   const { port } = launched;
@@ -57,7 +58,7 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<TestR
 
   const dieWithTest = () => {
     server.kill('SIGKILL');
-    removeDir();
+    removeOwn();
   };
   process.once('exit', dieWithTest);
 
@@ -89,7 +90,7 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<TestR
       server.kill('SIGKILL');
       await untilExit(server);
       process.off('exit', dieWithTest);
-      removeDir();
+      removeOwn();
     },
   };
 }

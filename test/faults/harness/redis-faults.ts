@@ -1,9 +1,10 @@
 /** What can happen to a Redis and to the clients of it, each noted in the world's log of faults. */
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GROUPS, streamsOf } from '../../../src/lib/events.js';
 import { endRedis } from '../../helpers/redis-server.js';
+import { removeDir } from '../../helpers/remove-dir.js';
 import { waitFor } from '../../helpers/wait-for.js';
 import type { InjectedFault } from './fault-log.js';
 import type { World } from './world.js';
@@ -30,7 +31,7 @@ export async function killRedis(
 ): Promise<InjectedFault> {
   const fault = faultLog.add(isEmpty ? 'Redis restarted empty' : 'SIGKILL Redis', `down for ${downMs} ms`);
   await endRedis(redis);
-  if (isEmpty) for (const name of readdirSync(redis.dir)) rmSync(join(redis.dir, name), { recursive: true });
+  if (isEmpty) for (const name of readdirSync(redis.dir)) removeDir(join(redis.dir, name));
   await Promise.all([sleep(downMs), whileDown()]);
   await redis.restart();
   return healed(fault);

@@ -1,11 +1,12 @@
 /** A master and a replica, with three sentinels that watch over them or with nobody. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { findFreePort, findRedisServer, launchRedis, untilExit } from '../../../scripts/lib/redis-server.js';
 import type { TestRedis } from '../../helpers/redis-server.js';
+import { removeDir } from '../../helpers/remove-dir.js';
 import { waitFor } from '../../helpers/wait-for.js';
 import { sized } from './scenario.js';
 
@@ -147,7 +148,7 @@ export async function startReplicas({ isWatched }: { isWatched: boolean }): Prom
       dieWithTest();
       await Promise.all([master, replica, ...sentinels].map((node) => untilExit(node.process)));
       process.off('exit', dieWithTest);
-      rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+      removeDir(dir);
     },
   };
 }

@@ -1,6 +1,6 @@
 /** The whole system on one machine: a Redis, ingests, workers, the providers' stand-ins, and proxies between them all. */
 import { setMaxListeners } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, statfsSync } from 'node:fs';
+import { existsSync, mkdtempSync, statfsSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
@@ -10,6 +10,7 @@ import { GROUPS, type GroupName, streamsOf } from '../../../src/lib/events.js';
 import { type Keys, makeKeys } from '../../../src/lib/keys.js';
 import { findBundled } from '../../helpers/bundle.js';
 import { startRedis, type TestRedis } from '../../helpers/redis-server.js';
+import { removeDir } from '../../helpers/remove-dir.js';
 import { CALENDLY_KEY, READAI_KEY } from '../../helpers/webhooks.js';
 import { type GeminiStandin, type GeminiStandinOptions, startGemini } from '../../standins/gemini.js';
 import { SLACK_CHANNEL, SLACK_TOKEN, type SlackStandin, startSlack } from '../../standins/slack.js';
@@ -219,7 +220,7 @@ export async function startWorld(options: WorldOptions = {}) {
       await Promise.all([...parts.values()].map((part) => part.destroy()));
       await links.stop();
       await Promise.all([zoho.stop(), gemini.stop(), slack.stop(), redis.stop()]);
-      for (const one of [dir, spoolsDir, redisDir]) rmSync(one, { recursive: true, force: true, maxRetries: 3 });
+      for (const one of [dir, spoolsDir, redisDir]) removeDir(one);
     },
   };
 }
