@@ -33,8 +33,9 @@ export async function takeLock(dir: string, log: Logger): Promise<Lock> {
   let isLost = false;
 
   async function confirm(): Promise<void> {
-    // Asked beside a heartbeat it may be known by the time that the answer is here.
-    if (!isLost && (await readTarget(path)) !== own && !isLost) {
+    const owner = await readTarget(path);
+    // Only now: a heartbeat that asked at the same time may have found it out meanwhile.
+    if (!isLost && owner !== own) {
       isLost = true;
       log.error('another process has taken SPOOL_DIR over: nothing is spooled here any more');
     }
