@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
 import { check } from './harness/checker.js';
 import { crashAt } from './harness/crash.js';
+import { isSpooled } from './harness/history.js';
 import { run } from './harness/load.js';
 import { isLong, setStage, sized } from './harness/scenario.js';
 import { type Delivery, makeStories } from './harness/stories.js';
@@ -94,9 +95,7 @@ async function untilHit(point: string, hit: Promise<unknown>): Promise<void> {
 
 async function untilSpooled({ history }: World): Promise<void> {
   const before = history.sent.length;
-  await waitFor('a webhook to be spooled', () =>
-    history.sent.slice(before).some(({ outcome }) => outcome.answer?.status === 'spooled'),
-  );
+  await waitFor('a webhook to be spooled', () => history.sent.slice(before).some(isSpooled));
 }
 
 function untilSeen(dir: string, isIt: (seen: FileEvent) => boolean): Promise<void> {
@@ -120,9 +119,8 @@ async function assertInOrder(world: World): Promise<void> {
     for (const [id, fields] of entries) places.set(fields[fields.indexOf('data') + 1]!, id);
   }
   const firstTaken = new Map<Delivery, number>();
-  for (const { delivery, outcome } of world.history.sent) {
-    if (outcome.answer?.status === 'spooled' && !firstTaken.has(delivery))
-      firstTaken.set(delivery, outcome.at + outcome.ms);
+  for (const { delivery, outcome } of world.history.sent.filter(isSpooled)) {
+    if (!firstTaken.has(delivery)) firstTaken.set(delivery, outcome.at + outcome.ms);
   }
   const firstSent = new Map<Delivery, number>();
   for (const { delivery, outcome } of world.history.sent) {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
 import { check } from './harness/checker.js';
 import { crashAt } from './harness/crash.js';
-import type { Sent } from './harness/history.js';
+import { isSpooled, type Sent } from './harness/history.js';
 import { run, send } from './harness/load.js';
 import { setStage, sized } from './harness/scenario.js';
 import { readSnapshot } from './harness/snapshot.js';
@@ -109,10 +109,6 @@ async function untilAnswered({ history }: World, count: number): Promise<void> {
 
 function isTaken({ outcome }: Sent): boolean {
   return outcome.kind === 'ok';
-}
-
-function isSpooled({ outcome }: Sent): boolean {
-  return outcome.answer?.status === 'spooled';
 }
 
 function withOtherContent(delivery: Delivery): Delivery {

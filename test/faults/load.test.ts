@@ -10,8 +10,8 @@ import type { World } from './harness/world.js';
 const test = suite('backlog, scaling and deployments under load');
 /** About what the model's limit lets through, ten calls a second over all workers: more would only pile up. */
 const RATE_PER_S = sized(12, 15);
-/** More than is ever sent in the short form: it is ended when nobody needs it any more, however long processes take to start. */
-const UNENDING = 2_400;
+/** More than is ever sent: it is ended when nobody needs it any more, however long processes take to start. */
+const UNENDING = sized(2_400, 20_000);
 
 const stage = setStage(test, import.meta.url, {
   workers: 1,
@@ -36,7 +36,7 @@ stage.scenario('workers are scaled up, down, to none, and up again', async (worl
   const stories = makeStories(world.random.fork('scaling'), { leads: 40 });
   const counts = sized([2, 1, 0, 2] as never, [1, 8, 1, 0, 2] as never) as unknown as number[];
   const ended = new AbortController();
-  const load = run(world, stories.take(sized(UNENDING, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
+  const load = run(world, stories.take(UNENDING), { ratePerS: RATE_PER_S, signal: ended.signal });
   for (const count of counts) {
     world.faultLog.add('scaled', `all groups to ${count}`);
     await world.scale(undefined, count);
@@ -55,7 +55,7 @@ stage.scenario(
     await world.scale(undefined, 2);
     const stories = makeStories(world.random.fork('deployments'), { leads: 40 });
     const ended = new AbortController();
-    const load = run(world, stories.take(sized(UNENDING, 20_000)), { ratePerS: RATE_PER_S, signal: ended.signal });
+    const load = run(world, stories.take(UNENDING), { ratePerS: RATE_PER_S, signal: ended.signal });
     for (let n = 0; n < sized(2, 100); n += 1) {
       const workers = world.workers();
       const part = workers[n % workers.length]!;

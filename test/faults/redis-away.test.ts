@@ -6,7 +6,7 @@ import { isAlive, startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
 import { check } from './harness/checker.js';
 import type { InjectedFault } from './harness/fault-log.js';
-import type { Sent } from './harness/history.js';
+import { isSpooled, type Sent } from './harness/history.js';
 import { run } from './harness/load.js';
 import { fillMemory, freezeRedis, killRedis } from './harness/redis-faults.js';
 import { besideFault, isLong, setStage, sized } from './harness/scenario.js';
@@ -123,10 +123,6 @@ async function isDrained({ client, keys }: World): Promise<boolean> {
 
 function hasSpool({ outcome }: Sent): boolean {
   return outcome.ingest === 'i2';
-}
-
-function isSpooled({ outcome }: Sent): boolean {
-  return outcome.answer?.status === 'spooled';
 }
 
 function oddAnswers(sent: readonly Sent[]): string[] {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { waitFor } from '../helpers/wait-for.js';
 import { check, type Loss } from './harness/checker.js';
 import type { InjectedFault } from './harness/fault-log.js';
-import { isAccepted, type Sent } from './harness/history.js';
+import { isAccepted, isSpooled, type Sent } from './harness/history.js';
 import { send } from './harness/load.js';
 import { tapPower } from './harness/power-cut.js';
 import { countSpooled } from './harness/quiet.js';
@@ -110,10 +110,6 @@ stage.inOwnWorld(
 );
 
 test.run();
-
-function isSpooled({ outcome }: Sent): boolean {
-  return outcome.answer?.status === 'spooled';
-}
 
 async function tell(world: World, fault: InjectedFault, forgotten: number): Promise<void> {
   const ms = Math.max(...(await untilAllTake(world, fault.healedAt!)).map((read) => read.ms));

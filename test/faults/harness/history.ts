@@ -40,6 +40,11 @@ export function isAccepted({ outcome }: Sent): boolean {
   return outcome.kind === 'ok' && outcome.answer?.status !== 'duplicate' && outcome.answer?.status !== 'quarantined';
 }
 
+/** The answer promised that it is on disk, and goes to Redis later. */
+export function isSpooled({ outcome }: Sent): boolean {
+  return outcome.answer?.status === 'spooled';
+}
+
 export function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const item of items) {
