@@ -119,6 +119,14 @@ export async function send(url: string, init: RequestInit = {}): Promise<Answer>
   return { status: response.status, body: isJson ? JSON.parse(text) : {}, text, headers: response.headers };
 }
 
+/** Delivers it as its sender does: again where it is answered 503, as Redis was late. */
+export function untilAnswered<A extends { status: number }>(deliver: () => Promise<A>): Promise<A> {
+  return waitFor('a webhook to be answered', async () => {
+    const answer = await deliver();
+    return answer.status !== 503 && answer;
+  });
+}
+
 type Sent = string | Buffer;
 
 /** As JSON, unless `headers` say otherwise. */

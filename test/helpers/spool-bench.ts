@@ -42,8 +42,7 @@ const MB = 1024 * 1024;
 export const PATIENT_MS = 60_000;
 
 export async function startSpoolBench(): Promise<SpoolBench> {
-  // Here no power is cut: what a busy disk's fsync would hold up is the drain, past what an append may take.
-  const server = await startRedis({ args: ['--appendfsync', 'no'] });
+  const server = await startRedis();
   const redis = server.connect();
   // Of a client that waits for longer: one append too late is a repeat, which tests of anything else do not count on.
   const ingest = connectRedis({ url: server.url, role: 'drain' });

@@ -18,6 +18,12 @@ export const shortTimes = {
   SHUTDOWN_GRACE_MS: '300',
 };
 
+/**
+ * No claim runs out while a test's process stands still: what is under way would be done again, as it should, and calls of it be more
+ * than are counted.
+ */
+export const lastingClaims = { VISIBILITY_TIMEOUT_MS: '60000' };
+
 export type TestWorker = Awaited<ReturnType<typeof startTestWorker>>;
 
 export async function startTestWorker(options: {

@@ -10,7 +10,7 @@ import { errorOf, sentOf, setUpAlert as setUp } from '../helpers/alert.js';
 import { enrichedEvent, failedEvent, pausedEvent, resumedEvent } from '../helpers/alert-events.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
-import { appendWebhook, booking, readStream, startTestWorker } from '../helpers/worker.js';
+import { appendWebhook, booking, lastingClaims, readStream, startTestWorker } from '../helpers/worker.js';
 import { SLACK_CHANNEL, SLACK_TOKEN, type SlackStandin, slackFaults, startSlack } from '../standins/slack.js';
 
 const postsTo = ({ calls }: SlackStandin) => calls.filter(({ path }) => path.endsWith('chat.postMessage')).length;
@@ -402,9 +402,6 @@ test('only failures wait for a paused Slack', ({ slack }) => {
 test.run();
 
 const inWorker = suite('alert in a worker');
-
-/** A claim that ran out while an alert is on its way would have it told twice, as it should. */
-const lastingClaims = { VISIBILITY_TIMEOUT_MS: '60000' };
 
 inWorker('failures in the stream reach the channel, through an outage of Slack, once each', async () => {
   const slack = await startSlack();

@@ -6,6 +6,7 @@ import { projections } from '../../src/projections/index.js';
 import { fixture, type Pipeline, startPipeline } from '../helpers/pipeline.js';
 import { startRedis } from '../helpers/redis-server.js';
 import { waitFor } from '../helpers/wait-for.js';
+import { lastingClaims } from '../helpers/worker.js';
 import { refusedRecord } from '../helpers/zoho-refusals.js';
 import { makeField, startZoho, type ZohoStandin } from '../standins/zoho.js';
 
@@ -15,9 +16,6 @@ let redis: Awaited<ReturnType<typeof startRedis>>;
 let zoho: ZohoStandin;
 let pipeline: Pipeline;
 let tests = 0;
-
-/** A claim that ran out while Zoho is asked would have it asked again, as it should: then there are more calls than are counted. */
-const lastingClaims = { VISIBILITY_TIMEOUT_MS: '60000' };
 
 const start = async (more: Record<string, string> = {}, workers = 1) => {
   const env = { ...lastingClaims, ...more };

@@ -10,7 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findFreePort } from '../../scripts/lib/redis-server.js';
 import { runGvi, startGvi } from '../helpers/gvi.js';
-import { type AnswerBody, post, postCalendly, postReadai, send } from '../helpers/ingest-bench.js';
+import { type AnswerBody, post, postCalendly, postReadai, send, untilAnswered } from '../helpers/ingest-bench.js';
 import { type IngestProcess, startIngest } from '../helpers/ingest-process.js';
 import { type Pipeline, startPipeline } from '../helpers/pipeline.js';
 import {
@@ -102,15 +102,6 @@ async function answered(answer: Promise<{ status: number; body: AnswerBody; text
   return { status, body };
 }
 
-/** Where Redis was too slow for an answer the webhook is delivered again. */
-function taken(deliver: () => ReturnType<typeof answered>): ReturnType<typeof answered> {
-  const once = async () => {
-    const answer = await deliver();
-    return answer.status !== 503 && answer;
-  };
-  return waitFor('a webhook to be taken', once, PATIENCE_MS);
-}
-
 async function finish(watch: Pipeline, { body }: { body: AnswerBody }): Promise<string> {
   return (await watch.finished(body.eventId!)).status;
 }
@@ -128,11 +119,11 @@ test('through success, retry, failure, outage, refusal, rejection and forgery: n
   const worker = await startWorker({ KEY_PREFIX: keyPrefix, WORKER_PORT: workerPort });
   const watch = await startPipeline({ redisUrl: server.url, keyPrefix, workers: 0 });
   const deliver = (body: object) => answered(postCalendly(ingest.base, JSON.stringify(body), signed(body)));
-  const book = (body: object) => taken(() => deliver(body));
+  const book = (body: object) => untilAnswered(() => deliver(body));
   const meet = (body: object) => {
     const text = JSON.stringify(body);
     const signature = { 'x-read-signature': readaiSignature(text, READAI_KEY) };
-    return taken(() => answered(postReadai(ingest.base, text, signature)));
+    return untilAnswered(() => answered(postReadai(ingest.base, text, signature)));
   };
 
   assert.is(await finish(watch, await book(bookingOf('SUCCESS'))), 'processed');
@@ -190,7 +181,7 @@ async function rejectAndForge(ingest: IngestProcess, book: (body: object) => Pro
     [`${ingest.base}/${encodeURIComponent(PERSON.name)}?token=planted-dashboard`, {}],
     [`${ingest.base}/debug/idem/${encodeURIComponent(PERSON.email)}`, {}],
   ] as const) {
-    statuses.push((await taken(() => answered(post(target, broken, headers)))).status);
+    statuses.push((await untilAnswered(() => answered(post(target, broken, headers)))).status);
   }
   assert.equal(statuses, [200, 202, 202, 401, 415, 401, 404, 401]);
 }

@@ -36,8 +36,7 @@ let lines: string[];
 let answers: [requests: number, later: number];
 
 test.before.each(async () => {
-  // Written before it is answered, and no more: with `everysec` what is written may wait for the disk.
-  server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'no'] });
+  server = await startRedis();
   redis = connectRedis({ url: server.url, role: ROLE });
   replica = undefined;
   links = [];

@@ -15,7 +15,7 @@ import { readFacts } from '../../src/lib/redis-facts.js';
 import { readAddition, readDenied, readRule, setUser } from '../helpers/documented-acl.js';
 import { runGvi } from '../helpers/gvi.js';
 import { type History, startHistory } from '../helpers/history.js';
-import { postCalendly, send } from '../helpers/ingest-bench.js';
+import { postCalendly, send, untilAnswered } from '../helpers/ingest-bench.js';
 import { startCluster, type TestCluster } from '../helpers/redis-cluster.js';
 import { makeServices } from '../helpers/service-process.js';
 import { waitFor } from '../helpers/wait-for.js';
@@ -103,10 +103,7 @@ test('ingest and a worker as processes of their own take a webhook through as a 
   const body = JSON.stringify(booking());
   await waitFor('ingest to be ready', async () => (await send(`${base}/readyz`)).status === 200);
   // Sent again where it is answered 503: it was not taken in within the time of an answer.
-  const answer = await waitFor('an answer', async () => {
-    const found = await postCalendly(base, body);
-    return found.status !== 503 && found;
-  });
+  const answer = await untilAnswered(() => postCalendly(base, body));
   assert.ok([200, 202].includes(answer.status), answer.text);
   await history.ended(answer.body.eventId!);
   const metrics = (await send(`${base}/metrics`)).text;
